@@ -1,0 +1,42 @@
+# The project's commands. `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench lock clean
+PYTHON := .venv/bin/python
+COVERAGE := $(PYTHON) -m coverage
+COMPILE := $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: .venv, packages, rabbitmq-server (unless AMQP_URL is set)
+	@ops/setup.sh
+
+demo: setup ## Run a simulated Discord and the whole fleet for DEMO_SECONDS (default 20), with failures on the way
+	@$(PYTHON) -m ops.demo
+
+test: setup ## Run every test with coverage; ARGS="-k lease" is passed on to pytest
+	@$(COVERAGE) erase
+	@status=0; $(COVERAGE) run -m pytest $(ARGS) || status=$$?; \
+	$(COVERAGE) combine --quiet && $(COVERAGE) report --skip-covered --skip-empty --sort=cover || status=$${status:-1}; \
+	exit $$status
+
+check: setup ## Check format, lint, types and who imports whom
+	@$(PYTHON) -m ruff format --check --quiet
+	@$(PYTHON) -m ruff check --quiet
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-cache
+
+bench: setup ## Measure the hot path on this machine
+	@$(PYTHON) -m benchmarks $(ARGS)
+
+lock: ## Write the lock files from pyproject.toml; ARGS=--upgrade takes the newest versions
+	@test -x $(PYTHON) || python3 -m venv .venv
+	@$(PYTHON) -m uv --version >/dev/null 2>&1 || $(PYTHON) -m pip install --quiet uv
+	@$(COMPILE) $(ARGS) --group dev pyproject.toml --output-file requirements.lock >/dev/null
+	@$(COMPILE) --constraints requirements.lock pyproject.toml --output-file requirements-runtime.lock >/dev/null
+	@echo 'hikari==2.6.0' | $(COMPILE) --no-deps - --output-file tests/hikari-2.6.0.lock >/dev/null
+
+clean: ## Remove what set-up, tests and runs have made
+	@rm -rf .venv .tools .run .coverage .coverage.* htmlcov dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

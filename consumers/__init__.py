@@ -1,0 +1,1 @@
+"""Consumers: stateless processes that run the user's hikari handlers."""

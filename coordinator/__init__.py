@@ -1,0 +1,1 @@
+"""The coordinator: it grants shard leases and gates every Identify."""

@@ -1,0 +1,150 @@
+"""The identify gate: identify buckets, spaced, and the daily identify budget with a reserve. Pure.
+
+Algorithm: Discord allows one Identify per identify bucket (`shard_id % max_concurrency`) per 5 s
+(https://discord.com/developers/docs/events/gateway#rate-limiting) and `session_start_limit.total` per day
+(https://discord.com/developers/docs/events/gateway#session-start-limit-object); past the total it ends every session
+and resets the bot token. As in twilight's gateway queue, a bucket is the instant at which its next slot opens; unlike
+there nobody queues: a request is granted or told the exact time after which to ask again, so a coordinator that dies
+takes no queue along. A permit is used within PERMIT_VALID_S of its request or not at all; hence slots are
+5 s + PERMIT_VALID_S + a margin for the network apart. All instants are of one monotonic clock, in seconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+IDENTIFY_SPACING_S = 5.6
+PERMIT_VALID_S = 0.5
+BUDGET_DAY_S = 86_400.0
+RESET_MARGIN_S = 5.0  # Discord's clock, not ours, ends the day
+RESERVE_SHARE = 10  # one in ten
+REFRESH_INTERVAL_S = 300.0
+LOW_REFRESH_INTERVAL_S = 30.0
+RETRY_REFRESH_S = 5.0
+UNKNOWN_RETRY_S = 1.0
+LOW_BUDGET = 20
+# After this time an Identify that was sent under a predecessor's permit is in Discord's count.
+SETTLED_S = 4.0
+_CLOCK_GRAIN_S = 1e-6  # whoever asks again after exactly `retry_after_s` is not late by a rounding error
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifyLimit:
+    """Discord's `session_start_limit`: `total` a day, `remaining` of it, refilled in `reset_after_s` seconds."""
+
+    total: int
+    remaining: int
+    reset_after_s: float
+    max_concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to send one Identify within `valid_s`, or the wait before asking again and its reason."""
+
+    granted: bool
+    valid_s: float = 0.0
+    retry_after_s: float = 0.0
+    reason: str = ""
+
+
+def identify_reserve(total: int, asked: int | None) -> int:
+    """How much of the day is kept for recovery: `asked`, else a tenth, at least 1; but never the whole day."""
+    reserve = max(1, total // RESERVE_SHARE) if asked is None else asked
+    return max(0, min(reserve, total - 1))
+
+
+class IdentifyGate:
+    """Grants identify permits.
+
+    `refresh_at` is when Discord should be asked again for the limit; give the answer to `learn`.
+    """
+
+    def __init__(self, limit: IdentifyLimit, *, asked_at: float, reserve: int | None = None) -> None:
+        self._asked_reserve = reserve
+        self._opens_at: dict[int, float] = {}
+        self._granted_at: deque[float] = deque()
+        self._held_until = float("-inf")
+        self._settled_at = float("-inf")
+        self._is_known = True
+        self.max_concurrency = limit.max_concurrency
+        self.remaining = 0
+        self.total = 0
+        self.reset_at = 0.0
+        self.refresh_at = 0.0
+        self._take(limit, asked_at)
+
+    @property
+    def reserve(self) -> int:
+        """Identifies of the day that only recoveries may use."""
+        return identify_reserve(self.total, self._asked_reserve)
+
+    def hold(self, now: float) -> None:
+        """Another coordinator may have granted just now: no permit for one spacing, nor before the budget is known."""
+        self._held_until = now + IDENTIFY_SPACING_S
+        self._settled_at = now + SETTLED_S
+        self._is_known = False
+        self.refresh_at = self._settled_at
+
+    def request(self, shard_id: int, now: float, *, recovery: bool) -> Permit:
+        """Decide on one Identify of `shard_id`; `recovery` may use the reserve."""
+        self._refill(now)
+        bucket = shard_id % self.max_concurrency
+        opens_at = max(self._opens_at.get(bucket, now), self._held_until)
+        if opens_at > now + _CLOCK_GRAIN_S:
+            return _refusal(opens_at - now, f"identify bucket {bucket} opens in {opens_at - now:.1f} s")
+        if not self._is_known:
+            return _refusal(UNKNOWN_RETRY_S, "Discord has not said yet how many identifies are left today")
+        if self.remaining <= (0 if recovery else self.reserve):
+            return self._spent(now, recovery=recovery)
+        return self._grant(bucket, now)
+
+    def learn(self, limit: IdentifyLimit, *, asked_at: float) -> None:
+        """Take Discord's own count, as of `asked_at`; permits of the last moments may not be in it yet."""
+        if limit.max_concurrency != self.max_concurrency:
+            self.max_concurrency = limit.max_concurrency  # other buckets: none has a known slot
+            self._opens_at.clear()
+            self._held_until = max(self._held_until, asked_at + IDENTIFY_SPACING_S)
+        self._take(limit, asked_at)
+
+    def refresh_failed(self, now: float) -> None:
+        """Discord did not say; ask again soon."""
+        self.refresh_at = now + (LOW_REFRESH_INTERVAL_S if self._is_known else RETRY_REFRESH_S)
+
+    def _take(self, limit: IdentifyLimit, asked_at: float) -> None:
+        uncounted = sum(at > asked_at - IDENTIFY_SPACING_S for at in self._granted_at)
+        self.total = limit.total
+        self.remaining = max(0, limit.remaining - uncounted)
+        self.reset_at = asked_at + limit.reset_after_s + RESET_MARGIN_S
+        self._is_known = asked_at >= self._settled_at
+        wait_s = REFRESH_INTERVAL_S if self._is_known else RETRY_REFRESH_S
+        self.refresh_at = asked_at + (min(wait_s, LOW_REFRESH_INTERVAL_S) if self._is_low() else wait_s)
+
+    def _grant(self, bucket: int, now: float) -> Permit:
+        self.remaining -= 1
+        self._opens_at[bucket] = now + IDENTIFY_SPACING_S
+        self._granted_at.append(now)
+        while self._granted_at[0] < now - REFRESH_INTERVAL_S:
+            self._granted_at.popleft()
+        if self._is_low():
+            self.refresh_at = min(self.refresh_at, now + LOW_REFRESH_INTERVAL_S)
+        return Permit(granted=True, valid_s=PERMIT_VALID_S)
+
+    def _is_low(self) -> bool:
+        return self.remaining <= self.reserve + LOW_BUDGET
+
+    def _refill(self, now: float) -> None:
+        if now >= self.reset_at:
+            self.remaining = self.total
+            self.reset_at = now + BUDGET_DAY_S
+            self.refresh_at = min(self.refresh_at, now)
+
+    def _spent(self, now: float, *, recovery: bool) -> Permit:
+        wait_s = self.reset_at - now
+        kept = "" if recovery else f" but the {self.remaining} kept for recovery"
+        return _refusal(wait_s, f"all {self.total} identifies of the day are used{kept}: Discord refills in {wait_s:.0f} s")
+
+
+def _refusal(retry_after_s: float, reason: str) -> Permit:
+    return Permit(granted=False, retry_after_s=retry_after_s, reason=reason)

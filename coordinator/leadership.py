@@ -1,0 +1,63 @@
+"""Leadership: whether this coordinator leads, by the broker's single active consumer. Pure.
+
+Whoever gets a delivery leads; it first learns what the workers hold, then grants.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+LEARN_S = 1.0
+# Workers come back from a lost broker with a back-off of up to 5 s.
+LEARN_AFTER_LOSS_S = 6.0
+
+
+class Phase(Enum):
+    """Where a coordinator stands."""
+
+    STAND_BY = "stand_by"
+    LEARNING = "learning"
+    LEADING = "leading"
+
+
+class Leadership:
+    """The phase and its changes. `connected_at` is when this process's first broker connection was set up."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.STAND_BY
+        self._connected_at = 0.0
+        self._connect_count = 0
+        self.began_at = 0.0
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether leases and permits may be granted."""
+        return self.phase is Phase.LEADING
+
+    def on_connected(self, now: float) -> None:
+        """A new connection to the broker: who gets the deliveries is open again."""
+        self.phase = Phase.STAND_BY
+        self._connected_at = now
+        self._connect_count += 1
+
+    def on_delivery(self, now: float) -> bool:
+        """A request was delivered to us; True if we begin to lead by it."""
+        if self.phase is not Phase.STAND_BY:
+            return False
+        self.phase, self.began_at = Phase.LEARNING, now
+        return True
+
+    def began_within(self, limit_s: float) -> bool:
+        """Whether we began to lead at most `limit_s` after the process's first and only connect."""
+        return self._connect_count == 1 and self.began_at - self._connected_at <= limit_s
+
+    def try_to_lead(self, now: float, *, known_count: int, heard_count: int) -> bool:
+        """End learning if it is time; `heard_count` of `known_count` workers reported since we began."""
+        if self.phase is not Phase.LEARNING or now - self.began_at < LEARN_S:
+            return False
+        is_after_loss = self._connect_count > 1 and self.began_at - self._connected_at < LEARN_AFTER_LOSS_S
+        is_complete = heard_count == known_count and (known_count > 0 or not is_after_loss)
+        if is_complete or now - self.began_at >= LEARN_AFTER_LOSS_S:
+            self.phase = Phase.LEADING
+            return True
+        return False

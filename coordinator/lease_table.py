@@ -1,0 +1,273 @@
+"""The lease table: which worker may run which shard, by leases with growing fencing tokens. Pure.
+
+It only decides. Whether a worker lives and whether a shard's last holder can still publish are the broker's to say:
+the shell asks, calls `bury` for the dead, and `grant` for those of `proposals` that nobody holds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coordinator.errors import (
+    MalformedRangeError,
+    NotReadyError,
+    ShardOutOfRangeError,
+    StaleLeaseError,
+    UnknownWorkerError,
+)
+from coordinator.lease_records import ChangeKind, LeaseChange, ShardRecord, WorkerRecord
+from coordinator.placement import Candidate, place
+from eventbus.messages import Lease
+from eventbus.shard_ranges import format_shards, parse_shard_range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from eventbus.messages import HeldLease, Register, Release, Renew, Session
+
+# Largest integer that every JSON reader keeps exact; a token beyond it is no token of a coordinator.
+MAX_FENCING_TOKEN = 2**53 - 1
+LEARN_RETRY_S = 0.5
+
+
+class LeaseTable:
+    """All leases of one bot.
+
+    `first_token`: fencing tokens are larger than it and than every token learned. `is_count_fixed`: the operator set the
+    shard count; otherwise a running fleet's own count wins over `shard_count` until `settle()`, because Discord's
+    recommendation may have changed since the fleet started.
+    """
+
+    def __init__(self, shard_count: int, *, first_token: int, is_count_fixed: bool = True) -> None:
+        self._last_token = first_token
+        self._is_settled = is_count_fixed
+        self._workers: dict[str, WorkerRecord] = {}
+        self._shards = {shard: ShardRecord(shard) for shard in range(shard_count)}
+        self._changes: list[LeaseChange] = []
+
+    # What is known
+
+    @property
+    def shard_count(self) -> int:
+        """The bot's shard count."""
+        return len(self._shards)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the shard count can no longer change."""
+        return self._is_settled
+
+    @property
+    def workers(self) -> tuple[WorkerRecord, ...]:
+        """All registered workers, by id."""
+        return tuple(self._workers[worker_id] for worker_id in sorted(self._workers))
+
+    @property
+    def shards(self) -> tuple[ShardRecord, ...]:
+        """All shards, ascending."""
+        return tuple(self._shards.values())
+
+    def leases_of(self, worker_id: str) -> tuple[Lease, ...]:
+        """What the worker should hold, ascending."""
+        return tuple(
+            Lease(shard=one.shard, fencing_token=one.fencing_token, session=one.session)
+            for one in self._held_by(worker_id)
+        )
+
+    def holds(self, worker_id: str, shard: int, fencing_token: int) -> bool:
+        """Whether the worker holds the shard under this token."""
+        return shard in self._shards and self._shards[shard].is_held_by(worker_id, fencing_token)
+
+    def take_changes(self) -> list[LeaseChange]:
+        """What changed since the last call, in order."""
+        changes, self._changes = self._changes, []
+        return changes
+
+    # What workers say
+
+    def register(self, request: Register, now: float) -> None:
+        """Enter a worker, or replace the one with its id, with all that it holds.
+
+        Raises MalformedRangeError, ShardOutOfRangeError or NotReadyError (before `settle()`).
+        """
+        wanted = _wanted(request.shards)
+        self._follow_running_count(request.held)
+        self._check_range(wanted, request.shards)
+        before = self._workers.get(request.worker_id)
+        self._workers[request.worker_id] = WorkerRecord(
+            worker_id=request.worker_id,
+            shards=request.shards,
+            wanted=wanted,
+            capacity=request.capacity,
+            renewed_at=now,
+            # One that still holds something is the draining process itself, which answers a roll call.
+            is_draining=before is not None and before.is_draining and bool(request.held),
+        )
+        self._free_unreported(request)
+        self._take_report(request.worker_id, request.held)
+
+    def renew(self, request: Renew, now: float) -> None:
+        """Take a worker's report of all that it holds. Raises UnknownWorkerError."""
+        worker = self._worker(request.worker_id)
+        worker.renewed_at = now
+        self._take_report(worker.worker_id, request.held)
+
+    def leave(self, worker_id: str) -> None:
+        """The worker drains: it keeps what it holds and gets nothing new. Raises UnknownWorkerError."""
+        self._worker(worker_id).is_draining = True
+
+    def release(self, request: Release) -> None:
+        """Take a lease back; its session stays for the next holder. Raises StaleLeaseError, which changes nothing."""
+        record = self._shards.get(request.shard)
+        if record is None or not self._may_release(record, request):
+            raise StaleLeaseError(
+                f"worker {request.worker_id} does not hold shard {request.shard} with fencing token"
+                f" {request.fencing_token}: drop the lease and renew"
+            )
+        self._last_token = max(self._last_token, request.fencing_token)
+        record.fencing_token = request.fencing_token
+        record.session = self._usable(request.session, record, request.worker_id)
+        record.free(released_by=request.worker_id)
+        self._note(ChangeKind.RELEASED, record, request.worker_id)
+
+    # What the shell decides with the broker's word
+
+    def bury(self, worker_id: str) -> tuple[int, ...]:
+        """Forget a dead worker; the shards it held, now free, keep their sessions."""
+        self._workers.pop(worker_id, None)
+        held = self._held_by(worker_id)
+        for record in held:
+            record.free()
+            self._note(ChangeKind.FREED, record, worker_id, "its worker is gone")
+        return tuple(record.shard for record in held)
+
+    def settle(self) -> None:
+        """The fleet was heard: the shard count stays."""
+        self._is_settled = True
+
+    def proposals(self) -> list[tuple[int, str]]:
+        """Free shards and the workers that should get them, as (shard, worker id)."""
+        free = [record for record in self._shards.values() if record.holder is None]
+        released_by = {record.shard: record.released_by for record in free if record.released_by is not None}
+        return place((record.shard for record in free), self._candidates(), released_by=released_by)
+
+    def grant(self, shard: int, worker_id: str) -> Lease | None:
+        """Grant a proposal; None if it no longer holds good. Only after the broker said that nobody can publish."""
+        record, candidate = self._shards[shard], self._candidate(worker_id)
+        if record.holder is not None or candidate is None:
+            return None
+        if not candidate.takes(shard, lease_count=candidate.lease_count):
+            return None
+        self._last_token += 1
+        record.give(worker_id, self._last_token, state="granted")
+        self._note(ChangeKind.GRANTED, record, worker_id)
+        return Lease(shard=shard, fencing_token=record.fencing_token, session=record.session)
+
+    # Inside
+
+    def _worker(self, worker_id: str) -> WorkerRecord:
+        if worker_id not in self._workers:
+            raise UnknownWorkerError(f"worker {worker_id} is not registered here: register with all that it holds")
+        return self._workers[worker_id]
+
+    def _held_by(self, worker_id: str) -> list[ShardRecord]:
+        return [record for record in self._shards.values() if record.holder == worker_id]
+
+    def _candidates(self) -> list[Candidate]:
+        counts: dict[str, int] = {}
+        for record in self._shards.values():
+            if record.holder is not None:
+                counts[record.holder] = counts.get(record.holder, 0) + 1
+        return [_as_candidate(worker, counts.get(worker.worker_id, 0)) for worker in self._workers.values()]
+
+    def _candidate(self, worker_id: str) -> Candidate | None:
+        worker = self._workers.get(worker_id)
+        return None if worker is None else _as_candidate(worker, len(self._held_by(worker_id)))
+
+    def _check_range(self, wanted: frozenset[int] | None, text: str) -> None:
+        beyond = [shard for shard in wanted or () if shard >= self.shard_count]
+        if not beyond:
+            return
+        if not self._is_settled:
+            raise NotReadyError("the shard count is not known yet: ask again", retry_after_s=LEARN_RETRY_S)
+        raise ShardOutOfRangeError(
+            f"the shard range {text!r} reaches to shard {max(beyond)}, but the bot has {self.shard_count} shards"
+            f" ({format_shards(self._shards)}): correct --shards (GW_SHARDS) of the worker or --shard-count"
+            " (GW_SHARD_COUNT) of the coordinator"
+        )
+
+    def _follow_running_count(self, held: Iterable[HeldLease]) -> None:
+        running = {lease.session.shard_count for lease in held if lease.session is not None}
+        if self._is_settled or len(running) != 1:
+            return
+        self._shards = {shard: ShardRecord(shard) for shard in range(running.pop())}
+        self._is_settled = True
+
+    def _free_unreported(self, request: Register) -> None:
+        reported = {(lease.shard, lease.fencing_token) for lease in request.held}
+        for record in self._held_by(request.worker_id):
+            if (record.shard, record.fencing_token) not in reported:
+                record.free()
+                self._note(ChangeKind.FREED, record, request.worker_id, "its worker registered without it")
+
+    def _take_report(self, worker_id: str, held: Iterable[HeldLease]) -> None:
+        for lease in held:
+            record = self._shards.get(lease.shard)
+            if record is None or lease.fencing_token > MAX_FENCING_TOKEN:
+                continue
+            if self._may_claim(record, lease):
+                self._adopt(record, worker_id, lease)
+            if record.is_held_by(worker_id, lease.fencing_token):
+                self._refresh(record, lease)
+
+    def _may_claim(self, record: ShardRecord, lease: HeldLease) -> bool:
+        if lease.session is not None and lease.session.shard_count != self.shard_count:
+            return False  # another shard count's session: its worker drops it and gets the shard anew
+        if record.holder is None and not record.is_released:
+            return lease.fencing_token >= record.fencing_token
+        return lease.fencing_token > record.fencing_token
+
+    def _adopt(self, record: ShardRecord, worker_id: str, lease: HeldLease) -> None:
+        if record.holder is not None:
+            self._note(ChangeKind.FREED, record, record.holder, "another worker holds a higher fencing token")
+        record.give(worker_id, lease.fencing_token, state=lease.state)
+        self._last_token = max(self._last_token, lease.fencing_token)
+        record.session = lease.session or record.session
+        self._note(ChangeKind.ADOPTED, record, worker_id)
+
+    def _refresh(self, record: ShardRecord, lease: HeldLease) -> None:
+        record.state, record.latency_s = lease.state, lease.latency_s
+        # No session in a report is no news: a stale one costs an op 9, a lost one costs dispatches.
+        if lease.session is not None and lease.session.shard_count == self.shard_count:
+            record.session = lease.session
+
+    def _may_release(self, record: ShardRecord, request: Release) -> bool:
+        if record.is_held_by(request.worker_id, request.fencing_token):
+            return True
+        # A worker that drains while the coordinator changes: nobody has told this one of the lease yet.
+        is_unheard = record.holder is None and record.fencing_token == 0 and request.worker_id not in self._workers
+        return is_unheard and request.fencing_token <= MAX_FENCING_TOKEN
+
+    def _usable(self, session: Session | None, record: ShardRecord, worker_id: str) -> Session | None:
+        if session is None or session.shard_count == self.shard_count:
+            return session
+        self._note(
+            ChangeKind.SESSION_DROPPED, record, worker_id, f"it was of {session.shard_count} shards: identify instead"
+        )
+        return None
+
+    def _note(self, kind: ChangeKind, record: ShardRecord, worker_id: str, reason: str = "") -> None:
+        self._changes.append(
+            LeaseChange(kind, record.shard, worker_id, record.fencing_token, record.session is not None, reason)
+        )
+
+
+def _wanted(shards: str) -> frozenset[int] | None:
+    try:
+        return parse_shard_range(shards)
+    except ValueError as error:
+        raise MalformedRangeError(str(error)) from error
+
+
+def _as_candidate(worker: WorkerRecord, lease_count: int) -> Candidate:
+    return Candidate(worker.worker_id, worker.wanted, worker.capacity, lease_count, worker.is_draining)

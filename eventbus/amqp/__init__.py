@@ -1,0 +1,1 @@
+"""AMQP: the only place that knows aio-pika and pamqp."""

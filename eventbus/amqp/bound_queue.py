@@ -1,0 +1,57 @@
+"""An exclusive queue of a link whose bindings come and go, and survive every reconnect."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Literal
+
+import aiormq.exceptions
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractChannel, AbstractQueue
+
+_log = logging.getLogger(__name__)
+
+ExchangeKind = Literal["topic", "direct"]
+
+
+class BoundQueue:
+    """Queue `name`; `exchanges` (name → kind) are declared, durable, before anything is bound to them."""
+
+    def __init__(self, name: str, exchanges: dict[str, ExchangeKind]) -> None:
+        self._name = name
+        self._exchanges = exchanges
+        self._bindings: set[tuple[str, str]] = set()
+        self._queue: AbstractQueue | None = None
+
+    async def declare(self, channel: AbstractChannel) -> AbstractQueue:
+        """Declare the queue on `channel` and bind it to all that it should be bound to."""
+        for exchange, kind in self._exchanges.items():
+            await channel.declare_exchange(exchange, type=kind, durable=True)
+        queue = await channel.declare_queue(self._name, exclusive=True, auto_delete=True)
+        for exchange, routing_key in self._bindings:
+            await queue.bind(exchange, routing_key)
+        self._queue = queue
+        return queue
+
+    async def bind(self, exchange: str, routing_key: str) -> None:
+        """Bind now, or as soon as the link is up."""
+        self._bindings.add((exchange, routing_key))
+        if self._queue is not None:
+            try:
+                await self._queue.bind(exchange, routing_key)
+            except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+                self._on_failure(error)
+
+    async def unbind(self, exchange: str, routing_key: str) -> None:
+        """Unbind; after a reconnect the binding stays away too."""
+        self._bindings.discard((exchange, routing_key))
+        if self._queue is not None:
+            try:
+                await self._queue.unbind(exchange, routing_key)
+            except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+                self._on_failure(error)
+
+    def _on_failure(self, error: BaseException) -> None:
+        # The queue is exclusive: it went with its connection, and `declare` binds the next one anew.
+        _log.debug("binding waits for the broker", extra={"action": "bind_waits", "reason": repr(error)})

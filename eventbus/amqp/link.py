@@ -1,0 +1,129 @@
+"""A connection to the broker that is opened again, with jittered back-off, whenever it is lost.
+
+What a process needs on the broker (queues, bindings, consumers) is set up by its `on_connect` callbacks, each time
+anew: nothing is left to a client library's own recovery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+import aiormq.exceptions
+
+from eventbus.amqp.broker import Broker, connect
+from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aio_pika.abc import AbstractConnection
+
+    OnConnect = Callable[[AbstractConnection], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
+
+FIRST_BACKOFF_S = 0.2
+MAX_BACKOFF_S = 5.0
+SETUP_TIMEOUT_S = 15.0
+
+
+class Link:
+    """One process's control connection. `open()` first, then `keep()` as a task, `close()` at the end."""
+
+    def __init__(self, broker: Broker, *, name: str) -> None:
+        self._broker = broker
+        self._name = name
+        self._callbacks: list[OnConnect] = []
+        self._connection: AbstractConnection | None = None
+        self.is_up = asyncio.Event()
+
+    @property
+    def broker(self) -> Broker:
+        """Where this link leads."""
+        return self._broker
+
+    @property
+    def connection(self) -> AbstractConnection:
+        """The live connection. Raises BrokerLostError while there is none."""
+        if self._connection is None or self._connection.is_closed:
+            raise BrokerLostError(f"the connection to RabbitMQ at {self._broker} is down; it is being opened again")
+        return self._connection
+
+    def on_connect(self, callback: OnConnect) -> None:
+        """Have `callback(connection)` awaited after every connect, in the order of registration."""
+        self._callbacks.append(callback)
+
+    async def open(self, *, timeout_s: float) -> None:
+        """Connect for the first time, trying again until `timeout_s` has passed.
+
+        Raises BrokerUnreachableError, or BrokerRefusedError at once.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            try:
+                return await self._connect()
+            except (BrokerUnreachableError, BrokerLostError):
+                if asyncio.get_running_loop().time() + backoff_s > deadline:
+                    raise
+            await asyncio.sleep(backoff_s)
+            backoff_s = next_backoff(backoff_s)
+
+    async def keep(self) -> None:
+        """Wait for the loss of the connection and open it again, for ever."""
+        while True:
+            if self._connection is not None:
+                await self._connection.closed()
+            self.is_up.clear()
+            _log.warning("broker lost, reconnecting", extra={"action": "broker_lost", "broker": str(self._broker)})
+            await self._reconnect()
+            _log.info("broker is back", extra={"action": "broker_back", "broker": str(self._broker)})
+
+    async def _reconnect(self) -> None:
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            try:
+                return await self._connect()
+            except (BrokerUnreachableError, BrokerRefusedError, BrokerLostError) as error:
+                _log.debug("no broker yet", extra={"action": "broker_retry", "reason": str(error)})
+            backoff_s = next_backoff(backoff_s)
+
+    async def _connect(self) -> None:
+        connection = await connect(self._broker, name=self._name)
+        try:
+            async with asyncio.timeout(SETUP_TIMEOUT_S):
+                for callback in self._callbacks:
+                    await callback(connection)
+        except (aiormq.exceptions.AMQPError, OSError, TimeoutError) as error:
+            await close_quietly(connection)
+            raise BrokerLostError(f"RabbitMQ at {self._broker} did not set up what we need: {error!r}") from error
+        except BaseException:
+            await close_quietly(connection)
+            raise
+        self._connection = connection
+        self.is_up.set()
+
+    async def close(self) -> None:
+        """Close the connection for good."""
+        connection, self._connection = self._connection, None
+        self.is_up.clear()
+        if connection is not None:
+            await close_quietly(connection)
+
+
+async def close_quietly(connection: AbstractConnection) -> None:
+    """Close within a bound; a connection that is already dead is no error."""
+    try:
+        async with asyncio.timeout(3.0):
+            await connection.close()
+    except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+        _log.debug("close failed", extra={"action": "close_failed", "reason": repr(error)})
+
+
+def next_backoff(backoff_s: float) -> float:
+    """The wait after `backoff_s`: doubled, up to MAX_BACKOFF_S."""
+    return min(backoff_s * 2, MAX_BACKOFF_S)

@@ -1,0 +1,58 @@
+"""Logs of a process: one line for each record, with a stable `action`, the fields, and never a secret."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+import orjson
+
+_RESERVED = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        super().__init__()
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = self.line(record)
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def line(self, record: logging.LogRecord) -> str:
+        when = time.strftime("%H:%M:%S", time.localtime(record.created)) + f".{int(record.msecs):03d}"
+        fields = "".join(f" {key}={value}" for key, value in _fields(record).items() if key != "action")
+        return f"{when} {record.levelname:<7} {record.getMessage()}{fields}"
+
+
+class _JsonFormatter(_Formatter):
+    def line(self, record: logging.LogRecord) -> str:
+        entry = {
+            "at": record.created,
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        return orjson.dumps(entry, default=str).decode()
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in record.__dict__.items() if key not in _RESERVED}
+
+
+def configure(level: str, log_format: str, *, secrets: tuple[str, ...] = ()) -> None:
+    """Log to standard error from now on; every text in `secrets` is replaced by `***`."""
+    handler = logging.StreamHandler(sys.stderr)
+    hidden = tuple(secret for secret in secrets if len(secret) > 3)
+    handler.setFormatter(_JsonFormatter(hidden) if log_format == "json" else _Formatter(hidden))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for noisy in ("aio_pika", "aiormq", "aiormq.connection", "asyncio"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

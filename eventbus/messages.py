@@ -1,0 +1,355 @@
+"""Control messages between the processes: JSON, validated, versioned; see docs/wire.md.
+
+Every body carries `v`, the major version. An unknown version, kind or field, or a malformed body, is answered with a
+`Failure`, never with silence. Durations are seconds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+VERSION: Literal[1] = 1
+
+T = TypeVar("T")
+
+ShardId = Annotated[int, Field(ge=0, lt=100_000)]
+FencingToken = Annotated[int, Field(ge=0, lt=2**63)]
+ProcessId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class ErrorCode(StrEnum):
+    """What a `Failure` is about; stable, for programs."""
+
+    BAD_REQUEST = "bad_request"
+    UNKNOWN_VERSION = "unknown_version"
+    UNKNOWN_WORKER = "unknown_worker"
+    STALE_LEASE = "stale_lease"
+    OUT_OF_RANGE = "out_of_range"
+    NOT_READY = "not_ready"
+    NO_HOLDER = "no_holder"
+    RATE_LIMITED = "rate_limited"
+    TIMED_OUT = "timed_out"
+    INTERNAL = "internal"
+
+
+class Message(BaseModel):
+    """What every control message has in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    v: Literal[1] = VERSION
+
+
+class Part(BaseModel):
+    """A piece of a message."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Session(Part):
+    """A Discord gateway session, as far as another worker needs it to resume: `seq` is the last confirmed one."""
+
+    session_id: Annotated[str, Field(min_length=1, max_length=256)]
+    resume_url: Annotated[str, Field(max_length=2048)]
+    seq: Annotated[int, Field(ge=0)]
+    shard_count: Annotated[int, Field(ge=1)]
+
+
+class HeldLease(Part):
+    """A lease as its holder sees it; `session` is its newest checkpoint."""
+
+    shard: ShardId
+    fencing_token: FencingToken
+    session: Session | None = None
+    state: Annotated[str, Field(max_length=32)] = "unknown"
+    latency_s: float | None = None
+
+
+class Lease(Part):
+    """A lease as the coordinator grants it; `session` is where to resume, None for an identify."""
+
+    shard: ShardId
+    fencing_token: FencingToken
+    session: Session | None = None
+
+
+class BotConfig(Part):
+    """What every process of a bot must agree on; `gateway_url` is Discord's general URL."""
+
+    shard_count: Annotated[int, Field(ge=1)]
+    intents: Annotated[int, Field(ge=0)]
+    gateway_url: str
+    max_concurrency: Annotated[int, Field(ge=1)]
+
+
+# Requests to the coordinator
+
+
+class Register(Message):
+    """A worker enters: `shards` is a shard range or `auto`, `capacity` the most shards that it runs."""
+
+    kind: Literal["register"] = "register"
+    worker_id: ProcessId
+    shards: Annotated[str, Field(max_length=4096)]
+    capacity: Annotated[int, Field(ge=1)] | None = None
+    held: tuple[HeldLease, ...] = ()
+
+
+class Renew(Message):
+    """A worker renews all that it holds and learns what it should hold."""
+
+    kind: Literal["renew"] = "renew"
+    worker_id: ProcessId
+    held: tuple[HeldLease, ...] = ()
+
+
+class Release(Message):
+    """A worker gives a lease back; everything up to `session.seq` is confirmed by the broker."""
+
+    kind: Literal["release"] = "release"
+    worker_id: ProcessId
+    shard: ShardId
+    fencing_token: FencingToken
+    session: Session | None = None
+
+
+class Leave(Message):
+    """A worker drains: it keeps what it holds until it releases it and gets nothing new."""
+
+    kind: Literal["leave"] = "leave"
+    worker_id: ProcessId
+
+
+class IdentifyRequest(Message):
+    """A worker asks for leave to send one Identify; `recovery` may use the reserve of the daily budget."""
+
+    kind: Literal["identify"] = "identify"
+    worker_id: ProcessId
+    shard: ShardId
+    fencing_token: FencingToken
+    recovery: bool = False
+
+
+class ConfigRequest(Message):
+    """Anyone asks for the bot's configuration."""
+
+    kind: Literal["config"] = "config"
+
+
+class StateRequest(Message):
+    """Anyone asks what the fleet is doing."""
+
+    kind: Literal["state"] = "state"
+
+
+CoordinatorRequest = Annotated[
+    Register | Renew | Release | Leave | IdentifyRequest | ConfigRequest | StateRequest,
+    Field(discriminator="kind"),
+]
+
+# Replies of the coordinator
+
+
+class Leases(Message):
+    """What a worker should hold from now on: the answer to `register` and `renew`. Anything else it must drop."""
+
+    kind: Literal["leases"] = "leases"
+    leases: tuple[Lease, ...]
+    config: BotConfig
+    renew_interval_s: float
+    lease_duration_s: float
+
+
+class Done(Message):
+    """The request was carried out."""
+
+    kind: Literal["done"] = "done"
+
+
+class IdentifyPermit(Message):
+    """Leave to send one Identify within `valid_s`, or the time after which to ask again, and why."""
+
+    kind: Literal["permit"] = "permit"
+    granted: bool
+    valid_s: float = 0.0
+    retry_after_s: float = 0.0
+    reason: str = ""
+
+
+class ConfigReply(Message):
+    """The bot's configuration."""
+
+    kind: Literal["config"] = "config"
+    config: BotConfig
+
+
+class ShardStatus(Part):
+    """One shard in the fleet state; `worker_id` is None while nobody holds it."""
+
+    shard: ShardId
+    worker_id: str | None
+    fencing_token: int
+    state: str
+    session_id: str | None
+    seq: int | None
+    latency_s: float | None
+
+
+class WorkerStatus(Part):
+    """One worker in the fleet state; `renewed_s` is the time since it last renewed."""
+
+    worker_id: str
+    shards: str
+    capacity: int | None
+    held: tuple[ShardId, ...]
+    draining: bool
+    renewed_s: float
+
+
+class FleetState(Message):
+    """What the fleet is doing, as the leading coordinator knows it."""
+
+    kind: Literal["state"] = "state"
+    coordinator_id: str
+    config: BotConfig
+    identifies_remaining: int
+    identifies_total: int
+    identifies_reset_after_s: float
+    shards: tuple[ShardStatus, ...]
+    workers: tuple[WorkerStatus, ...]
+
+
+class Failure(Message):
+    """A request was refused; `message` says what to change."""
+
+    kind: Literal["error"] = "error"
+    code: ErrorCode
+    message: str
+    retry_after_s: float | None = None
+
+
+CoordinatorReply = Annotated[
+    Leases | Done | IdentifyPermit | ConfigReply | FleetState | Failure, Field(discriminator="kind")
+]
+
+# To a worker's inbox
+
+
+class Poke(Message):
+    """The coordinator asks a worker to renew now: something about its leases changed."""
+
+    kind: Literal["poke"] = "poke"
+
+
+ROLL_CALL_KEY = "coordinator.roll_call"
+"""Routing key of a RollCall on the control exchange."""
+
+
+class RollCall(Message):
+    """A coordinator that took over asks who is there: workers register again with all that they hold."""
+
+    kind: Literal["roll_call"] = "roll_call"
+    coordinator_id: ProcessId
+
+
+class GatewayCommand(Message):
+    """A payload to send to Discord over `shard`: op 3, 4, 8, 31 or 43."""
+
+    kind: Literal["command"] = "command"
+    shard: ShardId
+    op: Literal[3, 4, 8, 31, 43]
+    d: dict[str, Any]
+
+
+InboxMessage = Annotated[Poke | RollCall | GatewayCommand, Field(discriminator="kind")]
+
+
+# From the coordinator to everyone, on the control exchange; the routing key is the kind
+
+
+class LeaseGranted(Message):
+    """A worker holds a shard from now on; `resumes` says that it got a session."""
+
+    kind: Literal["lease.granted"] = "lease.granted"
+    shard: ShardId
+    worker_id: str
+    fencing_token: FencingToken
+    resumes: bool
+
+
+class LeaseReleased(Message):
+    """A worker holds a shard no longer: it gave it back, lost it, or is gone."""
+
+    kind: Literal["lease.released"] = "lease.released"
+    shard: ShardId
+    worker_id: str
+    fencing_token: FencingToken
+    reason: str
+
+
+class WorkerDead(Message):
+    """A worker's connections are gone; `shards` are those that it held."""
+
+    kind: Literal["worker.dead"] = "worker.dead"
+    worker_id: str
+    shards: tuple[ShardId, ...]
+
+
+ControlEvent = Annotated[LeaseGranted | LeaseReleased | WorkerDead, Field(discriminator="kind")]
+
+
+class CommandSent(Message):
+    """The gateway command was written to Discord's socket."""
+
+    kind: Literal["sent"] = "sent"
+    shard: ShardId
+
+
+CommandReply = Annotated[CommandSent | Failure, Field(discriminator="kind")]
+
+coordinator_request: TypeAdapter[CoordinatorRequest] = TypeAdapter(CoordinatorRequest)
+coordinator_reply: TypeAdapter[CoordinatorReply] = TypeAdapter(CoordinatorReply)
+inbox_message: TypeAdapter[InboxMessage] = TypeAdapter(InboxMessage)
+command_reply: TypeAdapter[CommandReply] = TypeAdapter(CommandReply)
+control_event: TypeAdapter[ControlEvent] = TypeAdapter(ControlEvent)
+
+
+class MalformedMessageError(ValueError):
+    """A control message could not be read; `failure` is the answer that its sender gets."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def encode(message: Message) -> bytes:
+    """The message as JSON."""
+    return orjson.dumps(message.model_dump(mode="json"))
+
+
+def decode(adapter: TypeAdapter[T], body: bytes) -> T:
+    """The message in `body`.
+
+    Raises MalformedMessageError, whose `failure` names the first wrong field.
+    """
+    try:
+        raw = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedMessageError(_failure(ErrorCode.BAD_REQUEST, f"the body is not JSON: {error}")) from error
+    if isinstance(raw, dict) and raw.get("v", VERSION) != VERSION:
+        message = f"version {raw['v']!r} of control messages is unknown here: send v={VERSION}"
+        raise MalformedMessageError(_failure(ErrorCode.UNKNOWN_VERSION, message))
+    try:
+        return adapter.validate_python(raw, strict=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise MalformedMessageError(_failure(ErrorCode.BAD_REQUEST, f"{where}: {first['msg']}")) from error
+
+
+def _failure(code: ErrorCode, message: str) -> Failure:
+    return Failure(code=code, message=message)

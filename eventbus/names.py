@@ -1,0 +1,63 @@
+"""The names of everything on the broker, from a namespace."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+EVENT_TYPE_PATTERN = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+
+INTERACTION_LANE = "interactions"
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` may be a namespace, a group or a process id: letters, digits, `_` and `-`, 1 to 64 of them."""
+    return NAME_PATTERN.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Exchange and queue names of one namespace; see docs/wire.md for what each carries."""
+
+    namespace: str = "gw"
+
+    def event(self, event_type: str) -> str:
+        """Topic exchange of one gateway event type; routing key = shard id."""
+        return f"{self.namespace}.event.{event_type}"
+
+    def group(self, group: str, lane: str | None = None) -> str:
+        """Queue of a consumer group, or of one lane of it."""
+        return f"{self.namespace}.group.{group}" + (f".{lane}" if lane else "")
+
+    def dead(self, group: str) -> str:
+        """Queue of a group's dead letters."""
+        return f"{self.namespace}.dead.{group}"
+
+    def worker(self, worker_id: str) -> str:
+        """Exclusive queue of a worker's publishing connection: while it exists, the worker can publish."""
+        return f"{self.namespace}.worker.{worker_id}"
+
+    def inbox(self, worker_id: str) -> str:
+        """Exclusive queue of a worker's control connection: pokes from the coordinator and gateway commands."""
+        return f"{self.namespace}.inbox.{worker_id}"
+
+    @property
+    def coordinator(self) -> str:
+        """RPC queue of the coordinator that leads."""
+        return f"{self.namespace}.coordinator"
+
+    @property
+    def shard(self) -> str:
+        """Direct exchange of gateway commands; key = shard id, bound by the shard's holder."""
+        return f"{self.namespace}.shard"
+
+    @property
+    def holder(self) -> str:
+        """Direct exchange that proves who can publish for a shard; key = shard id, bound to `worker` queues."""
+        return f"{self.namespace}.holder"
+
+    @property
+    def control(self) -> str:
+        """Topic exchange of what happens in the fleet."""
+        return f"{self.namespace}.control"

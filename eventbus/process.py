@@ -1,0 +1,71 @@
+"""The life of a process: start, work until the first signal, drain; a second signal forces the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from eventbus import logs
+from eventbus.errors import ConfigurationError, RelayError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from eventbus.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def run_process(name: str, settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run `main(stop)` until it returns; `stop` is set by the first SIGTERM or SIGINT, the second one kills.
+
+    Ends the process with the error's exit code and one sentence for each of its problems, if `main` raises a
+    RelayError.
+    """
+    logs.configure(settings.log_level, settings.log_format, secrets=_secrets(settings))
+    try:
+        asyncio.run(_with_signals(main))
+    except* RelayError as group:
+        errors = list(_leaves(group))
+        for error in errors:
+            problems = error.problems if isinstance(error, ConfigurationError) else [str(error)]
+            for problem in problems:
+                sys.stderr.write(f"{name}: {problem}\n")
+        sys.exit(max(error.exit_code for error in errors))
+
+
+def _leaves(group: BaseExceptionGroup[RelayError]) -> list[RelayError]:
+    found: dict[str, RelayError] = {}
+    for error in group.exceptions:
+        for leaf in _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]:
+            found.setdefault(str(leaf), leaf)
+    return list(found.values())
+
+
+async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            _log.warning("second signal: leaving at once", extra={"action": "forced"})
+            os._exit(128 + number)
+        _log.info("signal: draining", extra={"action": "drain", "signal": signal.Signals(number).name})
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await main(stop)
+
+
+def _secrets(settings: Settings) -> tuple[str, ...]:
+    secrets = [urlsplit(settings.amqp_url.get_secret_value()).password or ""]
+    token = getattr(settings, "token", None)
+    if token is not None:
+        secrets.append(token.get_secret_value())
+    return tuple(secrets)

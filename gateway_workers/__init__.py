@@ -1,0 +1,1 @@
+"""Gateway workers: they hold Discord's gateway sessions under leases and publish raw dispatches."""

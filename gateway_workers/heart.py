@@ -1,0 +1,45 @@
+"""Heartbeats of one connection: when to beat, and whether the connection is a zombie.
+
+Source: https://discord.com/developers/docs/events/gateway#sending-heartbeats
+"""
+
+from __future__ import annotations
+
+
+class Heart:
+    """`now` is monotonic, in seconds; `jitter` in [0, 1) spreads first beats."""
+
+    def __init__(self, *, interval_s: float, jitter: float, now: float) -> None:
+        self.interval_s = interval_s
+        self.next_beat_at = now + interval_s * jitter
+        self._beat_at: float | None = None
+        self._is_acked = True
+        self._is_paused = False
+        self._was_unread = False
+        self.latency_s: float | None = None
+
+    def is_zombie(self) -> bool:
+        """Whether the last beat had no ACK although we were reading all the while since."""
+        return not self._is_acked and not self._was_unread
+
+    def on_beat(self, now: float) -> None:
+        """A heartbeat was sent."""
+        self._beat_at = now
+        self._is_acked = False
+        self._was_unread = self._is_paused
+        self.next_beat_at = now + self.interval_s
+
+    def on_ack(self, now: float) -> None:
+        """A heartbeat ACK was read."""
+        if self._beat_at is not None and not self._is_acked and not self._was_unread:
+            self.latency_s = now - self._beat_at
+        self._is_acked = True
+
+    def on_reading_paused(self) -> None:
+        """We stopped reading (back-pressure): a missing ACK of this beat proves nothing."""
+        self._is_paused = True
+        self._was_unread = True
+
+    def on_reading_resumed(self) -> None:
+        """We read again: the next beat's ACK counts."""
+        self._is_paused = False

@@ -1,0 +1,1 @@
+"""Running a fleet on one machine: the private broker, gw-run, gw-ctl and the demo."""

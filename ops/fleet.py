@@ -1,0 +1,95 @@
+"""A whole fleet on one machine: the real commands as child processes, wired by their environment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.errors import CommandMissingError, SimulatorFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ops.supervisor import Child, Supervisor
+
+SIMULATOR_READY_TIMEOUT_S = 30.0
+DRAIN_TIMEOUT_S = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class Simulator:
+    """A running gw-sim, as its first line says."""
+
+    child: Child
+    rest_url: str
+    control_url: str
+
+
+@dataclass
+class Fleet:
+    """Children of one bot; `environment` is what they all get: broker, bot token, namespace, log level."""
+
+    supervisor: Supervisor
+    environment: dict[str, str]
+    coordinators: list[Child] = field(default_factory=list)
+    workers: list[Child] = field(default_factory=list)
+    consumers: list[Child] = field(default_factory=list)
+    simulator: Simulator | None = None
+
+    async def start_simulator(self, *arguments: str) -> Simulator:
+        """Start gw-sim and send the fleet to it instead of Discord."""
+        child = self.supervisor.add("sim", [program("gw-sim"), *arguments], self._full_environment())
+        try:
+            async with asyncio.timeout(SIMULATOR_READY_TIMEOUT_S):
+                ready = json.loads(await asyncio.shield(child.first_line))
+            self.simulator = Simulator(child, ready["rest_url"], ready["control_url"])
+        except (TimeoutError, asyncio.CancelledError, ValueError, KeyError) as error:
+            if isinstance(error, asyncio.CancelledError) and not child.ended.is_set():
+                raise
+            raise SimulatorFailedError(" ".join(child.last_lines)) from error
+        self.environment["GW_REST_URL"] = self.simulator.rest_url
+        return self.simulator
+
+    def add_coordinator(self, *arguments: str) -> Child:
+        """Start a coordinator; the first one leads, others stand by."""
+        return self._add(self.coordinators, "coordinator", "gw-coordinator", arguments)
+
+    def add_worker(self, *arguments: str) -> Child:
+        """Start a gateway worker."""
+        return self._add(self.workers, "worker", "gw-worker", arguments)
+
+    def add_consumer(self, *arguments: str) -> Child:
+        """Start a consumer process."""
+        return self._add(self.consumers, "consumer", "gw-consume", arguments)
+
+    def _add(self, children: list[Child], name: str, command: str, arguments: Sequence[str]) -> Child:
+        child = self.supervisor.add(
+            f"{name} {len(children) + 1}", [program(command), *arguments], self._full_environment()
+        )
+        children.append(child)
+        return child
+
+    def _full_environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONUNBUFFERED": "1", **self.environment}
+
+    async def drain(self) -> None:
+        """Stop all: workers first, so that nothing new comes; consumers finish; then those that served them."""
+        for children in (self.workers, self.consumers, self.coordinators):
+            await self.supervisor.stop(children, timeout_s=DRAIN_TIMEOUT_S)
+        if self.simulator is not None:
+            await self.supervisor.stop([self.simulator.child], timeout_s=DRAIN_TIMEOUT_S)
+
+
+def program(name: str) -> str:
+    """The command `name` of the Python environment that runs us."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise CommandMissingError(name)
+    return found

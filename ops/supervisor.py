@@ -1,0 +1,194 @@
+"""Child processes, kept running: restarted with back-off and a cap, their lines prefixed, drained in order.
+
+A child that ends with exit code 2 has a configuration problem, which no restart mends: everything ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from eventbus.errors import EXIT_USAGE
+from ops import launch_child
+from ops.errors import ChildFailedError, ChildRefusedError
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+FIRST_BACKOFF_S = 0.5
+MAX_BACKOFF_S = 30.0
+STABLE_S = 60.0
+"""A child that ran for so long starts its back-off anew."""
+MAX_RESTARTS = 8
+"""In a row, without one run of STABLE_S."""
+LINE_LIMIT = 1 << 20
+
+
+class ChildState(Enum):
+    """Where a child is in its life."""
+
+    RUNNING = "running"
+    BACKING_OFF = "backing off"
+    ENDED = "ended"
+
+
+@dataclass(eq=False)
+class Child:
+    """One supervised process; `command` is the program and its arguments, never with a secret in it."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    state: ChildState = ChildState.BACKING_OFF
+    restart_count: int = 0
+    process: Process | None = None
+    first_line: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=5))
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self.process.pid if self.process is not None and self.process.returncode is None else None
+
+
+class Supervisor:
+    """`async with`; children are added, stopped and killed at will. `on_line(name, line)` gets all their output.
+
+    Leaving the block stops what still runs. ChildRefusedError or ChildFailedError comes out of the block when a child
+    cannot be kept running.
+    """
+
+    def __init__(self, on_line: Callable[[str, str], None], on_event: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._on_event = on_event
+        self._group = asyncio.TaskGroup()
+        self.children: list[Child] = []
+
+    async def __aenter__(self) -> Supervisor:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await asyncio.shield(self.stop(list(self.children)))
+        await self._group.__aexit__(*error)  # type: ignore[arg-type]
+
+    def add(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Child:
+        """Start a child and keep it running."""
+        child = Child(name, command, environment)
+        self.children.append(child)
+        self._group.create_task(self._keep(child), name=f"child {name}")
+        return child
+
+    async def stop(self, children: Iterable[Child], *, timeout_s: float = 30.0) -> None:
+        """SIGTERM all of `children`, wait for their end, SIGKILL what takes longer than `timeout_s`."""
+        chosen = [child for child in children if not child.ended.is_set()]
+        for child in chosen:
+            child.stopping.set()
+            send_signal(child, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(timeout_s):
+                for child in chosen:
+                    await child.ended.wait()
+        except TimeoutError:
+            for child in chosen:
+                send_signal(child, signal.SIGKILL)
+        for child in chosen:
+            await child.ended.wait()
+
+    async def _keep(self, child: Child) -> None:
+        loop = asyncio.get_running_loop()
+        backoff_s, restarts_in_a_row = FIRST_BACKOFF_S, 0
+        try:
+            while not child.stopping.is_set():
+                started_at = loop.time()
+                code = await self._run(child)
+                if child.stopping.is_set() or code == 0:
+                    return
+                if code == EXIT_USAGE:
+                    raise ChildRefusedError(child.name, list(child.last_lines))
+                if loop.time() - started_at > STABLE_S:
+                    backoff_s, restarts_in_a_row = FIRST_BACKOFF_S, 0
+                restarts_in_a_row += 1
+                if restarts_in_a_row > MAX_RESTARTS:
+                    raise ChildFailedError(child.name, code, list(child.last_lines))
+                self._on_event(f"{child.name} ended with {describe_exit(code)}; started again in {backoff_s:g} s")
+                child.state = ChildState.BACKING_OFF
+                await _wait(child.stopping, backoff_s)
+                backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+                child.restart_count += 1
+        finally:
+            child.state = ChildState.ENDED
+            child.ended.set()
+            if not child.first_line.done():
+                child.first_line.cancel()
+
+    async def _run(self, child: Child) -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-IS",
+            launch_child.__file__,
+            str(os.getpid()),
+            *child.command,
+            env=dict(child.environment),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=LINE_LIMIT,
+            start_new_session=True,  # the terminal's Ctrl-C is ours alone: we drain in order
+        )
+        child.process = process
+        child.state = ChildState.RUNNING
+        if child.stopping.is_set():
+            send_signal(child, signal.SIGTERM)
+        try:
+            await self._copy_lines(child, process)
+            return await process.wait()
+        except asyncio.CancelledError:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            raise
+
+    async def _copy_lines(self, child: Child, process: Process) -> None:
+        if process.stdout is None:
+            return
+        while True:
+            try:
+                raw = await process.stdout.readline()
+            except ValueError:
+                continue  # a line beyond LINE_LIMIT: asyncio dropped it
+            if not raw:
+                return
+            line = raw.decode(errors="replace").rstrip()
+            child.last_lines.append(line)
+            if not child.first_line.done():
+                child.first_line.set_result(line)
+            self._on_line(child.name, line)
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+def send_signal(child: Child, number: signal.Signals) -> None:
+    """Send a signal to a child; one that has ended is no error."""
+    if child.process is not None and child.process.returncode is None:
+        child.process.send_signal(number)
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words."""
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
