@@ -143,7 +143,9 @@ class IdentifyGate:
     def _spent(self, now: float, *, recovery: bool) -> Permit:
         wait_s = self.reset_at - now
         kept = "" if recovery else f" but the {self.remaining} kept for recovery"
-        return _refusal(wait_s, f"all {self.total} identifies of the day are used{kept}: Discord refills in {wait_s:.0f} s")
+        return _refusal(
+            wait_s, f"all {self.total} identifies of the day are used{kept}: Discord refills in {wait_s:.0f} s"
+        )
 
 
 def _refusal(retry_after_s: float, reason: str) -> Permit:

@@ -33,13 +33,12 @@ LEARN_RETRY_S = 0.5
 class LeaseTable:
     """All leases of one bot.
 
-    `first_token`: fencing tokens are larger than it and than every token learned. `is_count_fixed`: the operator set the
-    shard count; otherwise a running fleet's own count wins over `shard_count` until `settle()`, because Discord's
-    recommendation may have changed since the fleet started.
+    `is_count_fixed`: the operator set the shard count; otherwise a running fleet's own count wins over `shard_count`
+    until `settle()`, because Discord's recommendation may have changed since the fleet started.
     """
 
-    def __init__(self, shard_count: int, *, first_token: int, is_count_fixed: bool = True) -> None:
-        self._last_token = first_token
+    def __init__(self, shard_count: int, *, is_count_fixed: bool = True) -> None:
+        self._last_token = 0
         self._is_settled = is_count_fixed
         self._workers: dict[str, WorkerRecord] = {}
         self._shards = {shard: ShardRecord(shard) for shard in range(shard_count)}
@@ -131,6 +130,10 @@ class LeaseTable:
         self._note(ChangeKind.RELEASED, record, request.worker_id)
 
     # What the shell decides with the broker's word
+
+    def start_tokens_above(self, fencing_token: int) -> None:
+        """Grant only fencing tokens above this one, and above all that were learned or granted."""
+        self._last_token = max(self._last_token, fencing_token)
 
     def bury(self, worker_id: str) -> tuple[int, ...]:
         """Forget a dead worker; the shards it held, now free, keep their sessions."""

@@ -24,10 +24,18 @@ _log = logging.getLogger(__name__)
 def run_process(name: str, settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run `main(stop)` until it returns; `stop` is set by the first SIGTERM or SIGINT, the second one kills.
 
+    As `run_main`, with logs as `settings` say.
+    """
+    logs.configure(settings.log_level, settings.log_format, secrets=_secrets(settings))
+    run_main(name, main)
+
+
+def run_main(name: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run `main(stop)` until it returns; `stop` is set by the first SIGTERM or SIGINT, the second one kills.
+
     Ends the process with the error's exit code and one sentence for each of its problems, if `main` raises a
     RelayError.
     """
-    logs.configure(settings.log_level, settings.log_format, secrets=_secrets(settings))
     try:
         asyncio.run(_with_signals(main))
     except* RelayError as group:

@@ -10,6 +10,8 @@ import orjson
 from gateway_sim.dispatch import Dispatch
 from gateway_sim.faults import parse_fault
 from gateway_sim.interactions import make_interaction
+from gateway_sim.messages import bare_message
+from gateway_sim.opcodes import GUILD_MESSAGES
 from gateway_sim.traffic_plan import parse_traffic
 
 if TYPE_CHECKING:
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
 
     from gateway_sim.fault_injector import FaultInjector
     from gateway_sim.gateway_state import GatewayState
+    from gateway_sim.json_value import Json
     from gateway_sim.traffic_pump import TrafficPump
+    from gateway_sim.world import World
 
+_MESSAGE_KEYS = frozenset({"content", "guild_id", "channel_id", "user_id"})
 _DISPATCH_KEYS = frozenset({"type", "guild_id", "shard", "data", "intents"})
 
 
@@ -53,7 +58,7 @@ class Actions:
             raise ValueError(msg)
         if not isinstance(intents, int) or not isinstance(shard, int | None):
             msg = "'intents' and 'shard' must be whole numbers"
-            raise ValueError(msg)
+            raise ValueError(msg)  # noqa: TRY004 - every problem of a request is a ValueError
         data, guild_id = body["data"], _snowflake(body.get("guild_id"))
         entity_id = str(data["id"]) if isinstance(data, dict) and "id" in data else self._state.world.next_id()
         dispatch = Dispatch(event_type, guild_id, entity_id, orjson.dumps(data), intents)
@@ -74,6 +79,14 @@ class Actions:
         delivered = self._deliver(dispatch, None)
         token = orjson.loads(dispatch.data)["token"]
         return {"id": dispatch.entity_id, "token": token, "delivered": delivered}
+
+    def message(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a MESSAGE_CREATE by a member of a guild."""
+        if unknown := sorted(body.keys() - _MESSAGE_KEYS):
+            msg = f"unknown message option {', '.join(unknown)}: use {', '.join(sorted(_MESSAGE_KEYS))}"
+            raise ValueError(msg)
+        dispatch = _message(self._state.world, body)
+        return {"id": dispatch.entity_id, "delivered": self._deliver(dispatch, None)}
 
     async def fault(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Put a fault into effect."""
@@ -98,10 +111,28 @@ class Actions:
         return len(sessions)
 
 
-def _snowflake(value: Any) -> int:
+def _snowflake(value: Json) -> int:
     if value is None:
         return 0
     if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
         return int(value)
-    msg = f"guild_id must be a snowflake, not {value!r}"
+    msg = f"an id must be a snowflake, not {value!r}"
     raise ValueError(msg)
+
+
+def _message(world: World, body: Mapping[str, Any]) -> Dispatch:
+    content = body.get("content")
+    if not isinstance(content, str):
+        msg = f"a message needs 'content' (text), not {content!r}"
+        raise ValueError(msg)  # noqa: TRY004 - every problem of a request is a ValueError
+    guild_id = _snowflake(body.get("guild_id")) or next(iter(world.guild_ids), 0)
+    if not world.has_guild(guild_id):
+        msg = f"the bot is in no guild {guild_id}: give the id of one of its guilds"
+        raise ValueError(msg)
+    user_id = _snowflake(body.get("user_id")) or world.member_ids(guild_id)[1]
+    channel_id = _snowflake(body.get("channel_id")) or world.text_channel_ids(guild_id)[0]
+    member = world.member(guild_id, user_id)
+    user = member.pop("user")
+    message = bare_message(world.next_id(), channel_id, user, content, world.now_iso())
+    message |= {"guild_id": str(guild_id), "member": member}
+    return Dispatch("MESSAGE_CREATE", guild_id, message["id"], orjson.dumps(message), GUILD_MESSAGES)

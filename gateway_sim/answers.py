@@ -20,6 +20,7 @@ from gateway_sim.opcodes import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from gateway_sim.json_value import Json
     from gateway_sim.world import World
 
 _VOICE_CHANNEL_TYPES = frozenset({2, 13})
@@ -54,7 +55,7 @@ def asks_all_members(d: dict[str, Any]) -> bool:
     return not d.get("user_ids") and not d.get("query") and not d.get("limit")
 
 
-def member_chunks(world: World, guild_id: int, d: dict[str, Any], intents: int) -> Iterator[Dispatch]:
+def member_chunks(world: World, guild_id: int, d: dict[str, Json], intents: int) -> Iterator[Dispatch]:
     """GUILD_MEMBERS_CHUNK dispatches in answer to an op 8."""
     members, not_found = _asked_members(world, guild_id, d, intents)
     with_presences = d.get("presences") is True and bool(intents & GUILD_PRESENCES)
@@ -77,7 +78,7 @@ def member_chunks(world: World, guild_id: int, d: dict[str, Any], intents: int) 
 
 
 def _asked_members(
-    world: World, guild_id: int, d: dict[str, Any], intents: int
+    world: World, guild_id: int, d: dict[str, Json], intents: int
 ) -> tuple[list[dict[str, Any]], list[str]]:
     user_ids = d.get("user_ids")
     if user_ids:
@@ -96,12 +97,12 @@ def _asked_members(
     return hits[: limit or None], []
 
 
-def _answers_to(member: dict[str, Any], query: str) -> bool:
+def _answers_to(member: dict[str, Json], query: str) -> bool:
     names = (member["user"]["username"], member.get("nick") or "")
     return any(name.lower().startswith(query) for name in names)
 
 
-def rate_limited(guild_id: int, retry_after_s: float, nonce: Any) -> Dispatch:
+def rate_limited(guild_id: int, retry_after_s: float, nonce: Json) -> Dispatch:
     """RATE_LIMITED: all members of a guild were asked for twice within 30 s."""
     meta = {"guild_id": str(guild_id)} | ({"nonce": nonce} if isinstance(nonce, str) else {})
     body = {"opcode": int(Opcode.REQUEST_GUILD_MEMBERS), "retry_after": round(retry_after_s, 3), "meta": meta}
@@ -136,5 +137,5 @@ def channel_info(world: World, guild_id: int, fields: Iterable[Any], now: float)
     return _dispatch("CHANNEL_INFO", guild_id, str(guild_id), {"guild_id": str(guild_id), "channels": channels})
 
 
-def _dispatch(event_type: str, guild_id: int, entity_id: str, body: dict[str, Any], intents: int = 0) -> Dispatch:
+def _dispatch(event_type: str, guild_id: int, entity_id: str, body: dict[str, Json], intents: int = 0) -> Dispatch:
     return Dispatch(event_type, guild_id, entity_id, orjson.dumps(body), intents)

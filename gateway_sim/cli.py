@@ -27,7 +27,7 @@ from gateway_sim.listener import Listener
 from gateway_sim.rest import RestApi, RestJournal
 from gateway_sim.script import Script, load_script, run_script
 from gateway_sim.send_cli import send_app
-from gateway_sim.settings import SimSettings
+from gateway_sim.settings import DEFAULT_TOKEN, SimSettings, application_id_of
 from gateway_sim.traffic_plan import TrafficPlan, parse_rate
 from gateway_sim.traffic_pump import TrafficPump
 from gateway_sim.verdict import verdict
@@ -51,6 +51,7 @@ class Simulator:
             guild_count=settings.guilds,
             large_guilds=settings.large_guilds,
             bot_token=settings.token,
+            application_id=application_id_of(settings.token),
         )
         gate = IdentifyGate(
             max_concurrency=settings.max_concurrency,
@@ -68,7 +69,7 @@ class Simulator:
         injector = FaultInjector(self.state, self.gateway, self.gateway_host, self.resume_host)
         self.actions = Actions(self.state, self.pump, injector)
 
-    def _connection(self, mode: HostMode, on_resume_host: bool) -> Connection:  # noqa: FBT001 - private
+    def _connection(self, mode: HostMode, on_resume_host: bool) -> Connection:
         depth = 2 * self.settings.replay_depth
         return Connection(self.gateway, on_resume_host=on_resume_host, mode=mode, max_backlog=depth)
 
@@ -182,7 +183,9 @@ def simulate(  # noqa: PLR0913 - one parameter per command line option
     guilds: Annotated[int, typer.Option(help="Number of guilds.")] = 100,
     large_guilds: Annotated[int, typer.Option(help="How many of them are large (500 KB).")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the world and of the traffic.")] = 0,
-    token: Annotated[str, typer.Option(help="The bot token that is accepted.", envvar="GW_SIM_TOKEN")] = "sim-bot-token",  # noqa: S107
+    token: Annotated[
+        str, typer.Option(help="The bot token that is accepted.", envvar="GW_SIM_TOKEN")
+    ] = DEFAULT_TOKEN,
     rate: Annotated[str, typer.Option(help="Dispatches per second and shard, or max.")] = "0",
     mix: Annotated[str, typer.Option(help="mixed, messages, presences or guilds.")] = "mixed",
     heartbeat_interval_ms: Annotated[int, typer.Option(help="Heartbeat interval of Hello.")] = 41_250,

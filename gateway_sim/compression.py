@@ -99,8 +99,8 @@ class ZstdStreamEncoder:
 
     def encode(self, payloads: Sequence[bytes]) -> bytes:
         """Return the frames of the payloads, in order."""
-        compress, mode = self._compressor.compress, zstd.ZstdCompressor.FLUSH_BLOCK
-        return frames(BINARY, [compress(payload, mode) for payload in payloads])
+        compress = self._compressor.compress
+        return frames(BINARY, [compress(payload, zstd.ZstdCompressor.FLUSH_BLOCK) for payload in payloads])
 
 
 def encoder_for(compress: str) -> Encoder | None:

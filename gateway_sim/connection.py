@@ -12,7 +12,7 @@ import itertools
 import socket
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.frames import Frame
@@ -28,6 +28,7 @@ from gateway_sim.send_window import SendWindow
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway_sim.json_value import Json
     from gateway_sim.replay_buffer import Entry
     from gateway_sim.session import Session
 
@@ -137,7 +138,7 @@ class Connection(asyncio.Protocol):
         if len(self._backlog) > self._max_backlog:
             self.drop()
 
-    def send_control(self, op: int, d: Any = None) -> None:
+    def send_control(self, op: int, d: Json = None) -> None:
         """Send a payload that is no dispatch."""
         self._send([control_payload(op, d)])
 

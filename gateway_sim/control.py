@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gateway_sim.actions import Actions
     from gateway_sim.gateway_state import GatewayState
+    from gateway_sim.json_value import Json
     from gateway_sim.rest import RestJournal
     from gateway_sim.traffic_pump import TrafficPump
 
@@ -46,6 +47,7 @@ class ControlApi:
                 web.delete("/traffic", self._stop_traffic),
                 web.post("/dispatch", self._dispatch),
                 web.post("/interaction", self._interaction),
+                web.post("/message", self._message),
                 web.post("/faults", self._fault),
                 web.delete("/faults", self._clear_faults),
             ]
@@ -92,6 +94,9 @@ class ControlApi:
     async def _interaction(self, request: web.Request) -> web.Response:
         return _json(self._actions.interaction(await _body(request)))
 
+    async def _message(self, request: web.Request) -> web.Response:
+        return _json(self._actions.message(await _body(request)))
+
     async def _fault(self, request: web.Request) -> web.Response:
         return _json(await self._actions.fault(await _body(request)))
 
@@ -132,5 +137,5 @@ def _number_in_query(request: web.Request, key: str) -> int:
     return int(text)
 
 
-def _json(body: Any, *, status: int = 200) -> web.Response:
+def _json(body: Json, *, status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")

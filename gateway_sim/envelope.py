@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Sequence
 
+    from gateway_sim.json_value import Json
     from gateway_sim.replay_buffer import Entry
 
 TEXT = 0x81
@@ -59,7 +60,7 @@ class KeyOrder:
         return b"{" + b",".join(b'"%b":%b' % (key.encode(), values[key]) for key in order) + b"}"
 
 
-def control_payload(op: int, d: Any) -> bytes:
+def control_payload(op: int, d: Json) -> bytes:
     """Return a payload that is no dispatch: `s` and `t` are null."""
     return orjson.dumps({"t": None, "s": None, "op": op, "d": d})
 

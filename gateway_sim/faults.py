@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway_sim.envelope import KEYS
+from gateway_sim.json_value import Json
 
 _HOST_MODES = ("ok", "refuse", "hang", "503")
 
@@ -43,8 +44,8 @@ def parse_fault(body: Mapping[str, Any]) -> Fault:
     return Fault(kind, shard, session, {key: read(key, given.get(key)) for key, read in readers.items()})
 
 
-def _number(default: float | None, low: float, high: float) -> Callable[[str, Any], float]:
-    def read(key: str, value: Any) -> float:
+def _number(default: float | None, low: float, high: float) -> Callable[[str, Json], float]:
+    def read(key: str, value: Json) -> float:
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             msg = f"{key} must be a number from {low} to {high}, not {value!r}"
@@ -54,8 +55,8 @@ def _number(default: float | None, low: float, high: float) -> Callable[[str, An
     return read
 
 
-def _whole(default: int | None, low: int, high: int) -> Callable[[str, Any], int]:
-    def read(key: str, value: Any) -> int:
+def _whole(default: int | None, low: int, high: int) -> Callable[[str, Json], int]:
+    def read(key: str, value: Json) -> int:
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             msg = f"{key} must be a whole number from {low} to {high}, not {value!r}"
@@ -65,8 +66,8 @@ def _whole(default: int | None, low: int, high: int) -> Callable[[str, Any], int
     return read
 
 
-def _flag(default: bool | None) -> Callable[[str, Any], bool | None]:
-    def read(key: str, value: Any) -> bool | None:
+def _flag(default: bool | None) -> Callable[[str, Json], bool | None]:
+    def read(key: str, value: Json) -> bool | None:
         if value is not None and not isinstance(value, bool):
             msg = f"{key} must be true or false, not {value!r}"
             raise ValueError(msg)
@@ -75,8 +76,8 @@ def _flag(default: bool | None) -> Callable[[str, Any], bool | None]:
     return read
 
 
-def _text(default: str) -> Callable[[str, Any], str]:
-    def read(key: str, value: Any) -> str:
+def _text(default: str) -> Callable[[str, Json], str]:
+    def read(key: str, value: Json) -> str:
         if value is not None and not isinstance(value, str):
             msg = f"{key} must be text, not {value!r}"
             raise ValueError(msg)
@@ -85,8 +86,8 @@ def _text(default: str) -> Callable[[str, Any], str]:
     return read
 
 
-def _choice(*values: str) -> Callable[[str, Any], str]:
-    def read(key: str, value: Any) -> str:
+def _choice(*values: str) -> Callable[[str, Json], str]:
+    def read(key: str, value: Json) -> str:
         if str(value) not in values:
             msg = f"{key} must be one of {', '.join(values)}, not {value!r}"
             raise ValueError(msg)
@@ -95,7 +96,7 @@ def _choice(*values: str) -> Callable[[str, Any], str]:
     return read
 
 
-def _key_order(key: str, value: Any) -> object:
+def _key_order(key: str, value: Json) -> object:
     if value in {None, "random"} if not isinstance(value, list) else False:
         return "random"
     if not isinstance(value, list) or sorted(map(str, value)) != sorted(KEYS):
@@ -104,14 +105,14 @@ def _key_order(key: str, value: Any) -> object:
     return value
 
 
-def _anything(key: str, value: Any) -> Any:
+def _anything(key: str, value: Json) -> Json:
     del key
     return {"new": True} if value is None else value
 
 
 _SECONDS = _number(None, 0, 86_400)
 
-KINDS: Mapping[str, Mapping[str, Callable[[str, Any], Any]]] = {
+KINDS: Mapping[str, Mapping[str, Callable[[str, Json], Json]]] = {
     "drop": {},
     "close": {"code": _whole(4000, 1000, 4999), "reason": _text(""), "keep_session": _flag(None)},
     "reconnect": {"before_hello": _flag(default=False), "count": _whole(1, 1, 1_000_000)},

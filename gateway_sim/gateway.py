@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway_sim.gateway_commands import GatewayCommands
 from gateway_sim.opcodes import (
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from gateway_sim.connection import Connection
     from gateway_sim.gateway_state import GatewayState
+    from gateway_sim.json_value import Json
+    from gateway_sim.session import Session
 
 TICK_S = 0.1
 _GRACE_FACTOR = 0.25
@@ -42,7 +44,7 @@ class Gateway:
         self._last_tick_at = time.monotonic()
         self.start = SessionStart(state)
         commands = GatewayCommands(state)
-        self._handlers: dict[int, Callable[[Connection, Any], None]] = {
+        self._handlers: dict[int, Callable[[Connection, Json], None]] = {
             Opcode.HEARTBEAT: self._heartbeat,
             Opcode.IDENTIFY: self.start.identify,
             Opcode.RESUME: self.start.resume,
@@ -132,7 +134,7 @@ class Gateway:
         self._state.violation(connection, refusal.rule, refusal.detail, time.time())
         self.close(connection, refusal.code, refusal.detail)
 
-    def _heartbeat(self, connection: Connection, d: Any) -> None:
+    def _heartbeat(self, connection: Connection, d: Json) -> None:
         check_heartbeat(d)
         now = time.monotonic()
         connection.last_beat_at = now
@@ -171,7 +173,7 @@ class Gateway:
         for session in self._state.sessions.alive():
             self._age(session, at)
 
-    def _age(self, session: Any, at: float) -> None:
+    def _age(self, session: Session, at: float) -> None:
         session.replay.trim(at)
         since = session.disconnected_at
         expired = since is not None and at - since > self._state.settings.replay_age_s

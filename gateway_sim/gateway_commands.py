@@ -20,6 +20,7 @@ from gateway_sim.session_directory import shard_of_guild
 if TYPE_CHECKING:
     from gateway_sim.connection import Connection
     from gateway_sim.gateway_state import GatewayState
+    from gateway_sim.json_value import Json
     from gateway_sim.session import Session
 
 
@@ -30,12 +31,12 @@ class GatewayCommands:
         self._state = state
         self._all_members_at: dict[int, float] = {}
 
-    def presence_update(self, connection: Connection, d: Any) -> None:
+    def presence_update(self, connection: Connection, d: Json) -> None:
         """Op 3: nothing is dispatched in answer."""
         del connection
         check_presence(d)
 
-    def voice_state_update(self, connection: Connection, d: Any) -> None:
+    def voice_state_update(self, connection: Connection, d: Json) -> None:
         """Op 4: the voice events go to every session of the guild."""
         guild_id = self._guild_here(connection, d)
         if guild_id is None:
@@ -45,7 +46,7 @@ class GatewayCommands:
         for dispatch in voice_answers(self._state.world, guild_id, d):
             self._state.sessions.publish(dispatch, time.time())
 
-    def request_guild_members(self, connection: Connection, d: Any) -> None:
+    def request_guild_members(self, connection: Connection, d: Json) -> None:
         """Op 8: chunks, or RATE_LIMITED."""
         guild_id = self._guild_here(connection, d)
         session = connection.session
@@ -60,7 +61,7 @@ class GatewayCommands:
         for dispatch in member_chunks(self._state.world, guild_id, d, session.intents):
             session.tell(dispatch, time.time())
 
-    def request_soundboard_sounds(self, connection: Connection, d: Any) -> None:
+    def request_soundboard_sounds(self, connection: Connection, d: Json) -> None:
         """Op 31: one dispatch per guild."""
         guild_ids = d.get("guild_ids") if isinstance(d, dict) else None
         session = connection.session
@@ -71,7 +72,7 @@ class GatewayCommands:
         for dispatch in soundboard_sounds(here, self._state.world.next_id):
             session.tell(dispatch, time.time())
 
-    def request_channel_info(self, connection: Connection, d: Any) -> None:
+    def request_channel_info(self, connection: Connection, d: Json) -> None:
         """Op 43: one dispatch with the guild's voice channels."""
         guild_id = self._guild_here(connection, d)
         fields = d.get("fields")
@@ -81,7 +82,7 @@ class GatewayCommands:
         if guild_id is not None and session is not None:
             session.tell(channel_info(self._state.world, guild_id, fields, time.time()), time.time())
 
-    def _guild_here(self, connection: Connection, d: Any) -> int | None:
+    def _guild_here(self, connection: Connection, d: Json) -> int | None:
         guild_id = parse_snowflake(d, "guild_id")
         session: Session | None = connection.session
         if session is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ class GatewayState:
     sessions: SessionDirectory = field(default_factory=SessionDirectory)
     faults: StandingFaults = field(default_factory=StandingFaults)
     connections: set[Connection] = field(default_factory=set)
+    first_session: asyncio.Event = field(default_factory=asyncio.Event)
     resume_url: str = ""
 
     def violation(self, connection: Connection | None, rule: str, detail: str, at: float) -> None:

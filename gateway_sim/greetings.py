@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 _TRACE = ['["gateway-sim",{"micros":0}]']
 
 
-def ready(
-    world: World, session_id: str, shard: tuple[int, int], resume_url: str, *, shard_given: bool
-) -> Dispatch:
+def ready(world: World, session_id: str, shard: tuple[int, int], resume_url: str, *, shard_given: bool) -> Dispatch:
     """READY, the first dispatch of a session; its guilds are unavailable until their GUILD_CREATE."""
     body = {
         "v": 10,

@@ -72,6 +72,7 @@ GUILDS = 1 << 0
 GUILD_MEMBERS = 1 << 1
 GUILD_VOICE_STATES = 1 << 7
 GUILD_PRESENCES = 1 << 8
+GUILD_MESSAGES = 1 << 9
 KNOWN_INTENTS = (
     sum(1 << bit for bit in range(17)) | (1 << 20) | (1 << 21) | (1 << 24) | (1 << 25)
 )  # fmt: skip

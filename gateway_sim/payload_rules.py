@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeGuard
 
+from gateway_sim.json_value import Json
 from gateway_sim.opcodes import BEFORE_IDENTIFY, KNOWN_INTENTS, MAX_PAYLOAD_BYTES, SENT_BY_CLIENTS, CloseCode, Opcode
 
 _STATUSES = frozenset({"online", "dnd", "idle", "invisible", "offline"})
@@ -43,7 +44,7 @@ def _decode_error(detail: str) -> Refusal:
     return Refusal(CloseCode.DECODE_ERROR, "bad_payload", detail)
 
 
-def parse_payload(raw: bytes) -> tuple[int, Any]:
+def parse_payload(raw: bytes) -> tuple[int, Json]:
     """Return (op, d) of a payload; raises Refusal with 4001 or 4002."""
     if len(raw) > MAX_PAYLOAD_BYTES:
         detail = f"A payload has {len(raw)} bytes; at most {MAX_PAYLOAD_BYTES} are allowed."
@@ -70,7 +71,7 @@ def check_order(op: int, *, has_session: bool) -> None:
         raise Refusal(CloseCode.ALREADY_AUTHENTICATED, "already_authenticated", detail)
 
 
-def parse_identify(d: Any) -> Identify:
+def parse_identify(d: Json) -> Identify:
     """Check an Identify; raises Refusal with 4002, 4004 or 4013."""
     if not isinstance(d, dict):
         raise _decode_error("The 'd' of an Identify must be an object.")
@@ -88,7 +89,7 @@ def parse_identify(d: Any) -> Identify:
     return Identify(token.removeprefix("Bot "), intents, _parse_shard(d.get("shard")), d.get("compress") is True)
 
 
-def _parse_shard(shard: Any) -> tuple[int, int] | None:
+def _parse_shard(shard: Json) -> tuple[int, int] | None:
     if shard is None:
         return None
     if not isinstance(shard, list) or len(shard) != 2 or not all(_is_int(part) for part in shard):
@@ -96,7 +97,7 @@ def _parse_shard(shard: Any) -> tuple[int, int] | None:
     return shard[0], shard[1]
 
 
-def parse_resume(d: Any) -> Resume:
+def parse_resume(d: Json) -> Resume:
     """Check a Resume; raises Refusal with 4002."""
     if not isinstance(d, dict):
         raise _decode_error("The 'd' of a Resume must be an object.")
@@ -127,13 +128,13 @@ def check_intents(intents: int, *, disallowed: int) -> None:
         raise Refusal(CloseCode.DISALLOWED_INTENTS, "disallowed_intents", detail)
 
 
-def check_heartbeat(d: Any) -> None:
+def check_heartbeat(d: Json) -> None:
     """Refuse a heartbeat whose `d` is neither null nor a seq (4002)."""
     if d is not None and (not _is_int(d) or d < 0):
         raise _decode_error(f"The 'd' of a heartbeat must be the last seq or null, not {d!r}.")
 
 
-def check_presence(d: Any) -> None:
+def check_presence(d: Json) -> None:
     """Refuse a malformed presence (4002)."""
     if not isinstance(d, dict) or d.get("status") not in _STATUSES or not isinstance(d.get("activities", []), list):
         raise _decode_error("A presence needs a known 'status' and a list of 'activities'.")
@@ -142,7 +143,7 @@ def check_presence(d: Any) -> None:
         raise _decode_error("'since' of a presence must be milliseconds or null.")
 
 
-def parse_snowflake(d: Any, key: str) -> int:
+def parse_snowflake(d: Json, key: str) -> int:
     """Return the snowflake under `key`; raises Refusal with 4002."""
     value = d.get(key) if isinstance(d, dict) else None
     if isinstance(value, str) and value.isdecimal() and value.isascii():
@@ -152,5 +153,5 @@ def parse_snowflake(d: Any, key: str) -> int:
     raise _decode_error(f"'{key}' must be a snowflake, not {value!r}.")
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: Json) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

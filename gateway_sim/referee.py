@@ -6,6 +6,8 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gateway_sim.json_value import Json
+
 _MAX_VIOLATIONS = 10_000
 _MAX_RECEIVED = 20_000
 
@@ -28,7 +30,7 @@ class Received:
     op: int
     shard: int | None
     session: str | None
-    d: Any
+    d: Json
     at: float
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from gateway_sim.actions import Actions
     from gateway_sim.gateway_state import GatewayState
+    from gateway_sim.json_value import Json
 
 _ACTIONS = ("fault", "traffic", "dispatch", "interaction", "clear_faults", "stop_traffic")
 _CLOCKS = ("start", "first_ready")
-_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Step:
 
     at_s: float
     action: str
-    body: Any
+    body: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def load_script(path: Path) -> Script:
         raise ValueError(msg) from error
     if not isinstance(document, dict) or not isinstance(document.get("steps"), list):
         msg = f"the script {path} must be an object with a list of 'steps'"
-        raise ValueError(msg)
+        raise ValueError(msg)  # noqa: TRY004 - every problem of a script is a ValueError
     clock = document.get("clock", "start")
     if clock not in _CLOCKS:
         msg = f"the script's clock must be one of {', '.join(_CLOCKS)}, not {clock!r}"
@@ -60,7 +60,7 @@ def load_script(path: Path) -> Script:
     return Script(clock, tuple(sorted(steps, key=lambda step: step.at_s)))
 
 
-def _parse_step(number: int, raw: Any) -> Step:
+def _parse_step(number: int, raw: Json) -> Step:
     named = [action for action in _ACTIONS if isinstance(raw, dict) and action in raw]
     at_s = raw.get("at_s") if isinstance(raw, dict) else None
     if len(named) != 1 or len(raw) != 2 or isinstance(at_s, bool) or not isinstance(at_s, int | float) or at_s < 0:
@@ -83,8 +83,8 @@ def _parse_step(number: int, raw: Any) -> Step:
 
 async def run_script(script: Script, state: GatewayState, actions: Actions) -> None:
     """Do the steps at their times."""
-    while script.clock == "first_ready" and not any(True for _ in state.sessions):
-        await asyncio.sleep(_POLL_S)
+    if script.clock == "first_ready":
+        await state.first_session.wait()
     began_at = asyncio.get_running_loop().time()
     for step in script.steps:
         await asyncio.sleep(began_at + step.at_s - asyncio.get_running_loop().time())

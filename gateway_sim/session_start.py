@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from gateway_sim.compression import PayloadZlibEncoder
 from gateway_sim.envelope import KeyOrder, dispatch_payloads
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway_sim.connection import Connection
     from gateway_sim.gateway_state import GatewayState
     from gateway_sim.identify_gate import IdentifyRuling
+    from gateway_sim.json_value import Json
     from gateway_sim.payload_rules import Identify, Resume
 
 
@@ -32,7 +33,7 @@ class SessionStart:
         self._state = state
         self._envelope_rng = random.Random(state.settings.seed)
 
-    def identify(self, connection: Connection, d: Any) -> None:
+    def identify(self, connection: Connection, d: Json) -> None:
         """Start a session, or refuse as Discord does; raises Refusal."""
         state = self._state
         identify = parse_identify(d)
@@ -50,7 +51,7 @@ class SessionStart:
             return
         self._begin(connection, identify, shard)
 
-    def resume(self, connection: Connection, d: Any) -> None:
+    def resume(self, connection: Connection, d: Json) -> None:
         """Continue a session, or refuse with op 9 false; raises Refusal."""
         resume = parse_resume(d)
         self._check_token(resume.token)
@@ -139,6 +140,7 @@ class SessionStart:
         )
         session.storm = guild_storm(state.world, shard)
         state.sessions.add(session)
+        state.first_session.set()
         self._join(connection, session)
         if identify.compress:
             connection.use_payload_compression(PayloadZlibEncoder())

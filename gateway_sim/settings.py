@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass
+
+DEFAULT_TOKEN = "NDE5NDMwNDAwMDAwNzY5MjMy.simulated.bot-token"  # noqa: S105 - the simulator's default, no secret
+"""Shaped as Discord's: the application id in base64, then two parts; some libraries refuse any other shape."""
+
+
+def application_id_of(token: str) -> int | None:
+    """Return the application id that a bot token begins with, or None if it has another shape."""
+    head = token.split(".", 1)[0]
+    try:
+        text = base64.b64decode(head + "=" * (-len(head) % 4), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return int(text) if text.isascii() and text.isdecimal() and 0 < int(text) < 2**63 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +37,7 @@ class SimSettings:
     guilds: int = 100
     large_guilds: int = 2
     seed: int = 0
-    token: str = "sim-bot-token"  # noqa: S105 - the simulator's default, no secret
+    token: str = DEFAULT_TOKEN
     rate: float | None = 0.0
     """Dispatches per second and shard; None is as fast as the client reads."""
     mix: str = "mixed"
@@ -46,7 +61,7 @@ class SimSettings:
             problems.append(f"identify_remaining must be between 0 and identify_total ({self.identify_total})")
         if self.rate is not None and not 0 <= self.rate <= 1_000_000:
             problems.append("rate must be between 0 and 1000000, or max")
-        if self.guilds < 0 or not 0 <= self.large_guilds:
+        if self.guilds < 0 or not self.large_guilds >= 0:
             problems.append("guilds and large_guilds must not be negative")
         if problems:
             raise ValueError("; ".join(problems))

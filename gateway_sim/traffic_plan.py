@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from gateway_sim.json_value import Json
 from gateway_sim.traffic import Traffic
 
 _MOST_DEBT_S = 1.0
@@ -28,7 +28,7 @@ class TrafficPlan:
         return self.shards is None or shard_id in self.shards
 
 
-def parse_traffic(body: Mapping[str, Any], *, default_mix: str, default_seed: int) -> TrafficPlan:
+def parse_traffic(body: Mapping[str, Json], *, default_mix: str, default_seed: int) -> TrafficPlan:
     """Return the plan that a control request asks for; ValueError says what to change."""
     if unknown := sorted(body.keys() - _KEYS):
         msg = f"unknown traffic option {', '.join(unknown)}: use {', '.join(sorted(_KEYS))}"
@@ -46,7 +46,7 @@ def parse_traffic(body: Mapping[str, Any], *, default_mix: str, default_seed: in
     )
 
 
-def parse_rate(value: Any) -> float | None:
+def parse_rate(value: Json) -> float | None:
     """Return dispatches per second, None for "max"."""
     if value == "max":
         return None
@@ -60,7 +60,7 @@ def parse_rate(value: Any) -> float | None:
     return rate
 
 
-def _parse_shards(value: Any) -> frozenset[int] | None:
+def _parse_shards(value: Json) -> frozenset[int] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not all(isinstance(shard, int) for shard in value):
@@ -69,7 +69,7 @@ def _parse_shards(value: Any) -> frozenset[int] | None:
     return frozenset(value)
 
 
-def _parse_count(value: Any, name: str) -> int | None:
+def _parse_count(value: Json, name: str) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or value < 0:

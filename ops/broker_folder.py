@@ -43,9 +43,21 @@ class BrokerFolder:
         self._plugins = tuple(plugins)
         self._limits = limits
         self._wanted_port = port
+        self._lock: int | None = None
 
-    def prepare(self, known: BrokerIdentity | None) -> tuple[BrokerIdentity, int]:
-        """The node's identity and the descriptor that holds the folder's lock (close it to release).
+    @property
+    def lock(self) -> tuple[int, ...]:
+        """The descriptor that holds the folder's lock, to be passed to children; empty when it is released."""
+        return () if self._lock is None else (self._lock,)
+
+    def release(self) -> None:
+        """Give up the lock; children that have the descriptor hold it until they end."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def prepare(self, known: BrokerIdentity | None) -> BrokerIdentity:
+        """Lock the folder, write what the node reads, and return the node's identity.
 
         `known` is the identity of an earlier start by the same owner: its ports are kept, since clients come back to
         them. Raises BrokerDirectoryError if another process runs a node here or the folder cannot be used.
@@ -53,7 +65,7 @@ class BrokerFolder:
         try:
             for path in (self.paths.directory, self.paths.data, self.paths.logs, self.paths.config):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = self._lock()
+            self._lock = self._acquire()
         except OSError as error:
             raise BrokerDirectoryError(
                 f"{self.paths.directory} cannot hold a broker ({error.strerror}): choose another folder."
@@ -62,11 +74,11 @@ class BrokerFolder:
             identity = self._identity(known)
             self._write(identity)
         except BaseException:
-            os.close(lock)
+            self.release()
             raise
-        return identity, lock
+        return identity
 
-    def _lock(self) -> int:
+    def _acquire(self) -> int:
         descriptor = os.open(self.paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         give_up_at = time.monotonic() + LOCK_WAIT_S
         while True:

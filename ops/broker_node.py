@@ -60,7 +60,6 @@ class BrokerNode:
     ) -> None:
         self._folder = BrokerFolder(directory, plugins, limits, port)
         self._identity: BrokerIdentity | None = None
-        self._lock: int | None = None
         self._node: Process | None = None
         self._epmd: Process | None = None
 
@@ -114,8 +113,8 @@ class BrokerNode:
             raise BrokerUnavailableError(f"The broker in {self._folder.paths.directory} runs already: stop it first.")
         server, epmd = _program(SERVER), _program("epmd")
         await self._stop_epmd()  # left over if the node ended by itself
-        self._release()
-        self._identity, self._lock = await asyncio.to_thread(self._folder.prepare, self._identity)
+        self._folder.release()
+        self._identity = await asyncio.to_thread(self._folder.prepare, self._identity)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._start_processes(server, epmd)
@@ -131,14 +130,14 @@ class BrokerNode:
         if self._node is not None:
             await _end(self._node, signal.SIGTERM, STOP_TIMEOUT_S)
         await self._stop_epmd()
-        self._release()
+        self._folder.release()
 
     async def kill(self) -> None:
         """End the node at once with SIGKILL, as a crash would. What was confirmed stays."""
         if self._node is not None:
             await _end(self._node, signal.SIGKILL, KILL_TIMEOUT_S)
         await self._stop_epmd()
-        self._release()
+        self._folder.release()
 
     async def restart(self, timeout_s: float = 60.0) -> None:
         """Stop and start again with the same name, port, password and data."""
@@ -207,7 +206,7 @@ class BrokerNode:
             stderr=console,
             start_new_session=True,
             # The children hold the folder's lock too: after a crash of this process it is free when they are gone.
-            pass_fds=() if self._lock is None else (self._lock,),
+            pass_fds=self._folder.lock,
         )
 
     async def _until_listening(self, port: int) -> None:
@@ -232,11 +231,6 @@ class BrokerNode:
         if self._epmd is not None:
             await _end(self._epmd, signal.SIGTERM, KILL_TIMEOUT_S)
             self._epmd = None
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
 
 
 async def _end(process: Process, first: signal.Signals, patience_s: float) -> None:

@@ -72,3 +72,10 @@ class CommandMissingError(RelayError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"the command {name} was not found: install hikari-relay into this Python environment")
+
+
+class ConsumersLateError(RelayError):
+    """The consumers did not begin to consume in time."""
+
+    def __init__(self, count: int, timeout_s: float) -> None:
+        super().__init__(f"{count} consumers were not ready within {timeout_s:g} s: see what they said")

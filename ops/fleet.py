@@ -11,15 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.errors import CommandMissingError, SimulatorFailedError
+from eventbus.amqp.link import Link
+from eventbus.amqp.queue_info import consumer_count
+from eventbus.names import Names
+from ops.errors import CommandMissingError, ConsumersLateError, SimulatorFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from eventbus.amqp.broker import Broker
     from ops.supervisor import Child, Supervisor
 
 SIMULATOR_READY_TIMEOUT_S = 30.0
 DRAIN_TIMEOUT_S = 45.0
+POLL_INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,23 @@ class Fleet:
     def add_consumer(self, *arguments: str) -> Child:
         """Start a consumer process."""
         return self._add(self.consumers, "consumer", "gw-consume", arguments)
+
+    async def wait_until_consuming(self, broker: Broker, group: str, *, count: int, timeout_s: float) -> None:
+        """Wait until `count` consumers take from the group's queue, so that nothing comes before they listen.
+
+        Raises ConsumersLateError.
+        """
+        link = Link(broker, name="gw-run")
+        await link.open(timeout_s=timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                queue = Names(self.environment["GW_NAMESPACE"]).group(group)
+                while (await consumer_count(link, queue) or 0) < count:  # noqa: ASYNC110 - only the broker knows
+                    await asyncio.sleep(POLL_INTERVAL_S)
+        except TimeoutError as error:
+            raise ConsumersLateError(count, timeout_s) from error
+        finally:
+            await link.close()
 
     def _add(self, children: list[Child], name: str, command: str, arguments: Sequence[str]) -> Child:
         child = self.supervisor.add(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway_sim.world import World
 
 _READ_WITHIN_S = 30.0
-_ROUTES = (
+ROUTES = (
     *interaction_routes.ROUTES,
     *bot_routes.ROUTES,
     *command_routes.ROUTES,
@@ -56,7 +56,7 @@ class RestApi:
         self._world = world
         self._journal = journal
         self._backend = Backend(world, journal, on_dispatch, gateway_url, session_start_limit, recommended_shards)
-        self._router = Router(_ROUTES)
+        self._router = Router(ROUTES)
 
     def app(self) -> web.Application:
         """The aiohttp application; it may be run once."""
@@ -93,6 +93,8 @@ class RestApi:
             raise http_error(401, "Unauthorized")
 
     def _limit(self, match: Match, headers: dict[str, str]) -> None:
+        if not match.route.limited:
+            return
         allowance = self.rate_limits.take(match.name, match.major, self._world.clock())
         headers |= allowance.headers
         if allowance.retry_after_s is not None:

@@ -110,5 +110,5 @@ ROUTES = (
     Route("GET", "/applications/{application_id}/entitlements", _nothing),
     Route("GET", "/applications/{application_id}/role-connections/metadata", _nothing),
     Route("GET", "/voice/regions", _voice_regions),
-    Route("GET", "/sticker-packs", _sticker_packs),
+    Route("GET", "/sticker-packs", _sticker_packs, auth=False),
 )

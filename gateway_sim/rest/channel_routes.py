@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway_sim.rest import message_store
 from gateway_sim.rest.call import NO_CONTENT, Call, JsonObject, Reply
-from gateway_sim.rest.errors import DiscordError, invalid_form
+from gateway_sim.rest.errors import DiscordError
 from gateway_sim.rest.message_form import check_message
 from gateway_sim.rest.router import Route
 
@@ -25,14 +25,7 @@ def _create_message(call: Call) -> Reply:
     channel_id = call.id("channel_id")
     message_store.guild_of(call.world, channel_id)
     check_message(body, upload_count=len(call.uploads))
-    _check_reference(body)
     return Reply(200, message_store.create(call.backend, channel_id, body, call.uploads))
-
-
-def _check_reference(body: JsonObject) -> None:
-    reference = body.get("message_reference")
-    if reference is not None and not str((reference or {}).get("message_id", "")).isdecimal():
-        raise invalid_form([(("message_reference",), "MESSAGE_REFERENCE_UNKNOWN_MESSAGE", "Unknown message")])
 
 
 def _messages(call: Call) -> Reply:

@@ -5,91 +5,89 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gateway_sim.rest.errors import FieldPath
+from gateway_sim.rest.errors import FieldPath, JsonObject
+from gateway_sim.rest.form import Problem, items, not_an_object, required
 
-Problem = tuple[FieldPath, str, str]
-JsonObject = dict[str, Any]
-
-CHAT_INPUT, ENTRY_POINT = 1, 4
+CHAT_INPUT = 1
 MOST_COMMANDS = 100
 _MOST_OPTIONS = 25
 _MOST_CHOICES = 25
-_NAME = re.compile(r"[-_'\w]{1,32}")
+_NAME_LENGTH, _DESCRIPTION_LENGTH = 32, 100
+_NAME = re.compile(r"[-_'\w]+")
 _TYPES = range(1, 5)
 _OPTION_TYPES = range(1, 12)
-_SUBCOMMAND, _GROUP = 1, 2
+_SUBCOMMANDS = range(1, 3)
 
 
-def command_problems(path: FieldPath, command: Any) -> list[Problem]:  # noqa: ANN401 - JSON of a client
-    """The problems of a whole command (https://discord.com/developers/docs/interactions/application-commands)."""
+def check_command(problems: list[Problem], path: FieldPath, command: Any) -> None:  # noqa: ANN401 - JSON of a client
+    """Note the problems of a command (https://discord.com/developers/docs/interactions/application-commands)."""
     if not isinstance(command, dict):
-        return [(path, "MODEL_TYPE_CONVERT", "Only dictionaries may be used in a ModelType")]
+        problems.append(not_an_object(path))
+        return
     kind = command.get("type") or CHAT_INPUT
     if kind not in _TYPES:
-        return [((*path, "type"), "BASE_TYPE_CHOICES", "Value must be one of {1, 2, 3, 4}.")]
-    if kind != CHAT_INPUT:
-        return [*_length(path, command, "name", 32)]
-    return [*_slash_name(path, command), *_length(path, command, "description", 100), *_options(path, command)]
+        problems.append(((*path, "type"), "BASE_TYPE_CHOICES", "Value must be one of {1, 2, 3, 4}."))
+    elif kind != CHAT_INPUT:
+        _check_length(problems, path, command, "name", _NAME_LENGTH)
+    else:
+        _check_slash_name(problems, path, command)
+        _check_length(problems, path, command, "description", _DESCRIPTION_LENGTH)
+        _check_options(problems, path, command)
 
 
-def _length(path: FieldPath, entity: JsonObject, key: str, most: int) -> list[Problem]:
+def _check_length(problems: list[Problem], path: FieldPath, entity: JsonObject, key: str, most: int) -> None:
     value = entity.get(key)
     if value is None:
-        return [((*path, key), "BASE_TYPE_REQUIRED", "This field is required")]
-    if not isinstance(value, str) or not 1 <= len(value) <= most:
-        return [((*path, key), "BASE_TYPE_BAD_LENGTH", f"Must be between 1 and {most} in length.")]
-    return []
+        problems.append(required((*path, key)))
+    elif not isinstance(value, str) or not 1 <= len(value) <= most:
+        problems.append(((*path, key), "BASE_TYPE_BAD_LENGTH", f"Must be between 1 and {most} in length."))
 
 
-def _slash_name(path: FieldPath, entity: JsonObject) -> list[Problem]:
-    if problems := _length(path, entity, "name", 32):
-        return problems
+def _check_slash_name(problems: list[Problem], path: FieldPath, entity: JsonObject) -> None:
+    before = len(problems)
+    _check_length(problems, path, entity, "name", _NAME_LENGTH)
+    if len(problems) > before:
+        return
     name = entity["name"]
     if not _NAME.fullmatch(name) or name != name.lower():
-        return [((*path, "name"), "APPLICATION_COMMAND_INVALID_NAME", "Command name is invalid")]
-    return []
+        problems.append(((*path, "name"), "APPLICATION_COMMAND_INVALID_NAME", "Command name is invalid"))
 
 
-def _options(path: FieldPath, entity: JsonObject) -> list[Problem]:
-    options = entity.get("options") or []
-    path = (*path, "options")
-    if not isinstance(options, list):
-        return [(path, "LIST_TYPE_CONVERT", "Only iterables may be used in a ListType")]
-    problems: list[Problem] = []
-    if len(options) > _MOST_OPTIONS:
-        problems.append((path, "BASE_TYPE_MAX_LENGTH", f"Must be {_MOST_OPTIONS} or fewer in length."))
+def _check_options(problems: list[Problem], path: FieldPath, entity: JsonObject) -> None:
+    before = len(problems)
+    options = items(problems, path, entity, "options", _MOST_OPTIONS)
     for n, option in enumerate(options):
-        problems += _option((*path, n), option)
-    return problems or _order(path, options)
+        _check_option(problems, (*path, "options", n), option)
+    if len(problems) == before:
+        _check_order(problems, (*path, "options"), options)
 
 
-def _option(path: FieldPath, option: Any) -> list[Problem]:  # noqa: ANN401 - JSON of a client
+def _check_option(problems: list[Problem], path: FieldPath, option: Any) -> None:  # noqa: ANN401 - JSON of a client
     if not isinstance(option, dict):
-        return [(path, "MODEL_TYPE_CONVERT", "Only dictionaries may be used in a ModelType")]
+        problems.append(not_an_object(path))
+        return
     if option.get("type") not in _OPTION_TYPES:
-        return [((*path, "type"), "BASE_TYPE_CHOICES", "Value must be one of {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}.")]
-    problems = [*_slash_name(path, option), *_length(path, option, "description", 100)]
-    if len(option.get("choices") or ()) > _MOST_CHOICES:
-        problems.append(((*path, "choices"), "BASE_TYPE_MAX_LENGTH", f"Must be {_MOST_CHOICES} or fewer in length."))
-    if option["type"] in (_SUBCOMMAND, _GROUP):
-        problems += _options(path, option)
-    return problems
+        choices = ", ".join(map(str, _OPTION_TYPES))
+        problems.append(((*path, "type"), "BASE_TYPE_CHOICES", f"Value must be one of {{{choices}}}."))
+    _check_slash_name(problems, path, option)
+    _check_length(problems, path, option, "description", _DESCRIPTION_LENGTH)
+    items(problems, path, option, "choices", _MOST_CHOICES)
+    if option.get("type") in _SUBCOMMANDS:
+        _check_options(problems, path, option)
 
 
-def _order(path: FieldPath, options: list[JsonObject]) -> list[Problem]:
+def _check_order(problems: list[Problem], path: FieldPath, options: list[JsonObject]) -> None:
     """Names once only, and required options before the others."""
     optional_seen = False
     names: set[str] = set()
     for n, option in enumerate(options):
         if option["name"] in names:
-            return [
-                ((*path, n, "name"), "APPLICATION_COMMAND_OPTIONS_NAME_ALREADY_EXISTS", "Option name is not unique")
-            ]
+            sentence = "Option name is not unique"
+            problems.append(((*path, n, "name"), "APPLICATION_COMMAND_OPTIONS_NAME_ALREADY_EXISTS", sentence))
         names.add(option["name"])
-        if option["type"] in (_SUBCOMMAND, _GROUP):
+        if option["type"] in _SUBCOMMANDS:
             continue
         if option.get("required") and optional_seen:
             sentence = "Required options must be placed before non-required options"
-            return [((*path, n), "APPLICATION_COMMAND_OPTIONS_REQUIRED_INVALID", sentence)]
+            problems.append(((*path, n), "APPLICATION_COMMAND_OPTIONS_REQUIRED_INVALID", sentence))
         optional_seen = optional_seen or not option.get("required")
-    return []

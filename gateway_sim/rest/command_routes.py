@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gateway_sim.rest.call import NO_CONTENT, Call, JsonObject, Reply
-from gateway_sim.rest.command_form import CHAT_INPUT, MOST_COMMANDS, command_problems
-from gateway_sim.rest.errors import DiscordError, FieldPath, invalid_form, unknown
+from gateway_sim.rest.command_form import CHAT_INPUT, MOST_COMMANDS, check_command
+from gateway_sim.rest.errors import DiscordError, invalid_form, unknown
+from gateway_sim.rest.form import Problem
 from gateway_sim.rest.router import Route
 
 _LOCALIZATIONS = ("name_localizations", "description_localizations")
@@ -53,7 +52,7 @@ def _get(call: Call) -> Reply:
 
 def _create(call: Call) -> Reply:
     scope, body = _scope(call), call.json_object()
-    _check((), body)
+    _check(body)
     same = _same(scope, body)
     if same is None and len(scope) >= MOST_COMMANDS:
         raise DiscordError(400, 30032, "Maximum number of application commands reached (100)")
@@ -65,7 +64,7 @@ def _create(call: Call) -> Reply:
 def _edit(call: Call) -> Reply:
     old = _one(call)
     body = {"type": old["type"], "name": old["name"], "description": old["description"]} | call.json_object()
-    _check((), body)
+    _check(body)
     command = _stored(call, {**old, **body}, old)
     _scope(call)[command["id"]] = command
     return Reply(200, command)
@@ -80,7 +79,10 @@ def _overwrite(call: Call) -> Reply:
     scope, body = _scope(call), call.body
     if not isinstance(body, list):
         raise invalid_form([((), "LIST_TYPE_CONVERT", "Only iterables may be used in a ListType")])
-    if problems := [problem for n, command in enumerate(body) for problem in command_problems((n,), command)]:
+    problems: list[Problem] = []
+    for n, command in enumerate(body):
+        check_command(problems, (n,), command)
+    if problems:
         raise invalid_form(problems)
     names = [(command["name"], command.get("type") or CHAT_INPUT) for command in body]
     if len(set(names)) < len(names):
@@ -93,8 +95,10 @@ def _overwrite(call: Call) -> Reply:
     return Reply(200, commands)
 
 
-def _check(path: FieldPath, command: Any) -> None:  # noqa: ANN401 - JSON of a client
-    if problems := command_problems(path, command):
+def _check(command: JsonObject) -> None:
+    problems: list[Problem] = []
+    check_command(problems, (), command)
+    if problems:
         raise invalid_form(problems)
 
 

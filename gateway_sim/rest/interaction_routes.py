@@ -8,8 +8,9 @@ from gateway_sim.interaction_book import ANSWER_WITHIN_S, Outcome
 from gateway_sim.rest import message_store
 from gateway_sim.rest.call import NO_CONTENT, Call, JsonObject, Reply
 from gateway_sim.rest.errors import DiscordError, invalid_form, unknown
+from gateway_sim.rest.form import Problem, items, required
 from gateway_sim.rest.journal import InteractionAnswer
-from gateway_sim.rest.message_form import Problem, check_component, check_message
+from gateway_sim.rest.message_form import check_component, check_message
 from gateway_sim.rest.router import Route
 
 if TYPE_CHECKING:
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 _COMMAND, _COMPONENT, _AUTOCOMPLETE, _MODAL_SUBMIT = 2, 3, 4, 5
 _MESSAGE, _DEFERRED_MESSAGE, _DEFERRED_UPDATE, _UPDATE, _CHOICES, _MODAL = 4, 5, 6, 7, 8, 9
 _ALLOWED = {
-    _COMMAND: {_MESSAGE, _DEFERRED_MESSAGE, _MODAL},
-    _COMPONENT: {_MESSAGE, _DEFERRED_MESSAGE, _DEFERRED_UPDATE, _UPDATE, _MODAL},
-    _AUTOCOMPLETE: {_CHOICES},
-    _MODAL_SUBMIT: {_MESSAGE, _DEFERRED_MESSAGE, _DEFERRED_UPDATE, _UPDATE},
+    _COMMAND: (_MESSAGE, _DEFERRED_MESSAGE, _MODAL),
+    _COMPONENT: (_MESSAGE, _DEFERRED_MESSAGE, _DEFERRED_UPDATE, _UPDATE, _MODAL),
+    _AUTOCOMPLETE: (_CHOICES,),
+    _MODAL_SUBMIT: (_MESSAGE, _DEFERRED_MESSAGE, _DEFERRED_UPDATE, _UPDATE),
 }
 _MOST_CHOICES = 25
-_MODAL_COMPONENTS = range(1, 6)
+_MOST_MODAL_ROWS = 5
 
 
 def _callback(call: Call) -> Reply:
@@ -49,12 +50,12 @@ def _callback(call: Call) -> Reply:
 def _check_answer(interaction: OpenInteraction, body: JsonObject, upload_count: int) -> None:
     kind, data = body.get("type"), body.get("data")
     if kind not in _ALLOWED[interaction.type]:
-        choices = ", ".join(map(str, sorted(_ALLOWED[interaction.type])))
+        choices = ", ".join(map(str, _ALLOWED[interaction.type]))
         raise invalid_form([(("type",), "BASE_TYPE_CHOICES", f"Value must be one of {{{choices}}}.")])
     if data is not None and not isinstance(data, dict):
         raise invalid_form([(("data",), "MODEL_TYPE_CONVERT", "Only dictionaries may be used in a ModelType")])
-    if kind in (_MESSAGE, _UPDATE):
-        check_message(data or {}, upload_count=upload_count, may_be_empty=kind == _UPDATE)
+    if kind in (_MESSAGE, _DEFERRED_MESSAGE, _UPDATE):
+        check_message(data or {}, upload_count=upload_count, may_be_empty=kind != _MESSAGE)
     elif kind == _CHOICES:
         _check_choices(data or {})
     elif kind == _MODAL:
@@ -62,25 +63,17 @@ def _check_answer(interaction: OpenInteraction, body: JsonObject, upload_count: 
 
 
 def _check_choices(data: JsonObject) -> None:
-    choices = data.get("choices")
-    if not isinstance(choices, list):
-        raise invalid_form([(("data", "choices"), "BASE_TYPE_REQUIRED", "This field is required")])
-    if len(choices) > _MOST_CHOICES:
-        message = f"Must be {_MOST_CHOICES} or fewer in length."
-        raise invalid_form([(("data", "choices"), "BASE_TYPE_MAX_LENGTH", message)])
+    problems: list[Problem] = [] if "choices" in data else [required(("data", "choices"))]
+    items(problems, ("data",), data, "choices", _MOST_CHOICES)
+    if problems:
+        raise invalid_form(problems)
 
 
 def _check_modal(data: JsonObject) -> None:
-    problems: list[Problem] = [
-        (("data", key), "BASE_TYPE_REQUIRED", "This field is required")
-        for key in ("custom_id", "title", "components")
-        if not data.get(key)
-    ]
-    components = data.get("components") or []
-    if not problems and (not isinstance(components, list) or len(components) not in _MODAL_COMPONENTS):
-        problems = [(("data", "components"), "BASE_TYPE_BAD_LENGTH", "Must be between 1 and 5 in length.")]
-    for n, component in enumerate(components if not problems else ()):
-        problems += check_component(("data", "components", n), component)
+    needed = ("custom_id", "title", "components")
+    problems: list[Problem] = [required(("data", key)) for key in needed if not data.get(key)]
+    for n, component in enumerate(items(problems, ("data",), data, "components", _MOST_MODAL_ROWS)):
+        check_component(problems, ("data", "components", n), component)
     if problems:
         raise invalid_form(problems)
 
@@ -178,9 +171,11 @@ def _delete_message(call: Call) -> Reply:
     return NO_CONTENT
 
 
+_CALLBACK = "/interactions/{interaction_id}/{token}/callback"
 _WEBHOOK = "/webhooks/{webhook_id}/{token}"
 ROUTES = (
-    Route("POST", "/interactions/{interaction_id}/{token}/callback", _callback, auth=False),
+    # Discord sends no rate-limit headers here; hikari warns if there are any.
+    Route("POST", _CALLBACK, _callback, auth=False, limited=False),
     Route("POST", _WEBHOOK, _followup, auth=False),
     Route("GET", f"{_WEBHOOK}/messages/{{message_id}}", _get_message, auth=False),
     Route("PATCH", f"{_WEBHOOK}/messages/{{message_id}}", _edit_message, auth=False),

@@ -103,9 +103,7 @@ def tell(backend: Backend, event: str, message: JsonObject) -> None:
     dispatch(backend, event, guild_id, message["id"], data, GUILD_MESSAGES)
 
 
-def dispatch(
-    backend: Backend, event: str, guild_id: int, entity_id: str, data: JsonObject, intents: int
-) -> None:
+def dispatch(backend: Backend, event: str, guild_id: int, entity_id: str, data: JsonObject, intents: int) -> None:
     """Hand an event to the gateway; `intents` are those for guilds."""
     if guild_id:
         data = data | {"guild_id": str(guild_id)}

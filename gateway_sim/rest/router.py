@@ -19,12 +19,16 @@ _MAJOR = ("channel_id", "guild_id", "webhook_id", "interaction_id")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method and a path template such as `/guilds/{guild_id}`; `auth` false: no bot token is asked for."""
+    """A method and a path template such as `/guilds/{guild_id}`.
+
+    `auth` false: no bot token is asked for. `limited` false: no rate limit and no rate-limit headers.
+    """
 
     method: str
     template: str
     handler: Handler
     auth: bool = True
+    limited: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,76 @@
+"""Errors of the consumer side; each says what happened and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import hikari
+
+from eventbus.errors import RelayError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MAX_PAYLOAD_BYTES = 4096
+
+
+class MalformedDispatchError(RelayError):
+    """A delivery is not what docs/wire.md says, or hikari cannot read its payload: it becomes a dead letter."""
+
+
+class DiscordUnreachableError(RelayError):
+    """Discord's REST API gave no usable answer at the start."""
+
+
+class ConsumersKeepEndingError(RelayError):
+    """A consumer process ended again and again: its supervisor gives up."""
+
+
+class CommandError(RelayError):
+    """A gateway command for `shard` was not carried out, or nobody knows whether it was."""
+
+    def __init__(self, shard: int, message: str) -> None:
+        super().__init__(message)
+        self.shard = shard
+
+
+class NoHolderError(CommandError, hikari.ComponentStateConflictError):
+    """No worker holds the shard now: the command was not sent. Try again when it is connected."""
+
+    def __init__(self, shard: int) -> None:
+        super().__init__(shard, f"no worker holds shard {shard} now: try again when it is connected")
+        self.reason = str(self.args[0])
+
+
+class CommandRejectedError(CommandError):
+    """The holder refused the command: `code` is for programs; `retry_after_s` says when it may be accepted."""
+
+    def __init__(self, shard: int, code: str, message: str, retry_after_s: float | None) -> None:
+        wait = "" if retry_after_s is None else f"; try again in {retry_after_s:.1f} s"
+        super().__init__(shard, f"shard {shard} refused the command: {message}{wait}")
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class CommandTimeoutError(CommandError, TimeoutError):
+    """No answer came in time: the command may or may not have been sent."""
+
+
+class CommandTooLargeError(CommandError, ValueError):
+    """The payload is larger than Discord takes: it was not sent."""
+
+    def __init__(self, shard: int, size: int) -> None:
+        super().__init__(
+            shard,
+            f"the payload for shard {shard} has {size} bytes, Discord takes {_MAX_PAYLOAD_BYTES}: ask for less at once",
+        )
+        self.size = size
+
+
+class SomeShardsFailedError(RelayError):
+    """A command for several shards failed on some: `failures` has the error of each, by shard id."""
+
+    def __init__(self, failures: Mapping[int, RelayError], shard_count: int) -> None:
+        self.failures = dict(failures)
+        first = next(iter(failures.values()))
+        super().__init__(f"{len(failures)} of {shard_count} shards did not take the command; the first: {first}")

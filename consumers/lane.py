@@ -1,0 +1,74 @@
+"""Runs the deliveries of one queue in tasks of their own: started in order, a bounded number at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from eventbus.amqp.deliveries import Delivery
+
+_log = logging.getLogger(__name__)
+
+
+class Lane:
+    """One queue's deliveries. `take()` from the AMQP callback, `run()` as a task, `drain()` at the end.
+
+    Not inside the AMQP library's callback, because that is cancelled when the connection dies. After a reconnect,
+    handlers of the old connection may still run: `slot_count` bounds them all together, and what has not started is
+    left out, since it comes again.
+    """
+
+    def __init__(self, name: str, *, slot_count: int, handle: Callable[[Delivery], Awaitable[None]]) -> None:
+        self._name = name
+        self._handle = handle
+        self._slots = asyncio.Semaphore(slot_count)
+        self._waiting: asyncio.Queue[Delivery] = asyncio.Queue()  # bounded by the prefetch
+        self._running: set[asyncio.Task[None]] = set()
+        self._is_draining = False
+
+    def take(self, delivery: Delivery) -> None:
+        """Line up a delivery."""
+        if not self._is_draining:
+            self._waiting.put_nowait(delivery)
+
+    async def run(self) -> None:
+        """Start deliveries for ever."""
+        while True:
+            delivery = await self._waiting.get()
+            await self._slots.acquire()
+            if delivery.is_gone or self._is_draining:
+                self._slots.release()
+                continue
+            task = asyncio.create_task(self._guarded(delivery), name=f"delivery of {self._name}")
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    async def _guarded(self, delivery: Delivery) -> None:
+        try:
+            await self._handle(delivery)
+        except Exception:  # the border of one delivery: others go on, and the queue counts the attempts
+            _log.exception("a delivery failed", extra={"action": "delivery_failed", "lane": self._name})
+            await delivery.requeue()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._slots.release()
+
+    async def drain(self) -> None:
+        """Start nothing more, and wait until all that runs has ended."""
+        self._is_draining = True
+        while self._running:
+            await asyncio.wait(tuple(self._running))
+
+    async def cancel(self) -> int:
+        """Cancel what still runs, unsettled; how many that were."""
+        self._is_draining = True
+        running = tuple(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        return len(running)

@@ -1,0 +1,138 @@
+"""What a consumer takes from a queue, and how it is settled: exactly once, or it comes again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiormq.exceptions
+from aio_pika import DeliveryMode, Message
+
+from eventbus.amqp.rpc import publish_routed
+from eventbus.errors import BrokerLostError, UnroutableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+
+    from eventbus.amqp.link import Link
+    from eventbus.names import Names
+
+_log = logging.getLogger(__name__)
+
+SETTLE_TIMEOUT_S = 10.0
+MAX_DEAD_LETTERS = 100_000
+MAX_REASON_LENGTH = 1000
+_ATTEMPTS_HEADER = "x-delivery-count"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """A message from `queue`. Settle it by `ack` or `requeue`; if its channel is gone, the broker delivers it again."""
+
+    queue: str
+    message: AbstractIncomingMessage = field(repr=False)
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return self.message.body
+
+    @property
+    def event_type(self) -> str | None:
+        """The property `type`."""
+        return self.message.type
+
+    @property
+    def message_id(self) -> str | None:
+        """The property `message_id`."""
+        return self.message.message_id
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """Headers, as the publisher and the broker set them."""
+        return self.message.headers
+
+    @property
+    def is_redelivered(self) -> bool:
+        """Whether the broker delivered it before."""
+        return bool(self.message.redelivered)
+
+    @property
+    def attempts(self) -> int:
+        """How often it was delivered, this time included, as far as the queue counts."""
+        count = self.message.headers.get(_ATTEMPTS_HEADER, 0)
+        return (count if isinstance(count, int) else 0) + 1
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its channel is closed, so that it cannot be settled any more."""
+        return bool(self.message.channel.is_closed)
+
+    async def ack(self) -> bool:
+        """Tell the broker to forget it; False if it comes again because the connection is gone."""
+        return await self._settle("ack")
+
+    async def requeue(self) -> bool:
+        """Give it back to the queue; False if the connection is gone."""
+        return await self._settle("requeue")
+
+    async def _settle(self, how: str) -> bool:
+        try:
+            async with asyncio.timeout(SETTLE_TIMEOUT_S):
+                await (self.message.ack() if how == "ack" else self.message.nack(requeue=True))
+        except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+            _log.debug("not settled", extra={"action": "not_settled", "queue": self.queue, "reason": repr(error)})
+            return False
+        return True
+
+
+class DeadLetters:
+    """The dead letters of one group: bounded, the oldest dropped first."""
+
+    def __init__(self, link: Link, names: Names, group: str) -> None:
+        self._queue = names.dead(group)
+        self._link = link
+        self._channel: AbstractChannel | None = None
+        link.on_connect(self._set_up)
+
+    async def _set_up(self, connection: AbstractConnection) -> None:
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        await declare_dead_letters(channel, self._queue)
+        self._channel = channel
+
+    async def put(self, delivery: Delivery, reason: str) -> None:
+        """Store a copy, with reason, origin and attempts in its headers, and wait for the confirm.
+
+        Raises BrokerLostError or UnroutableError; then nothing is known to be stored.
+        """
+        message = Message(
+            delivery.body,
+            headers={
+                **delivery.message.headers,
+                "reason": reason[:MAX_REASON_LENGTH],
+                "origin": delivery.queue,
+                "attempts": delivery.attempts,
+            },
+            content_type=delivery.message.content_type,
+            message_id=delivery.message_id,
+            type=delivery.event_type,
+            delivery_mode=DeliveryMode.PERSISTENT,
+        )
+        _ = self._link.connection
+        if self._channel is None or self._channel.is_closed:
+            raise BrokerLostError("the connection to RabbitMQ is being opened again")
+        try:
+            await publish_routed(self._channel, "", self._queue, message)
+        except UnroutableError:
+            await declare_dead_letters(self._channel, self._queue)  # deleted behind our back
+            await publish_routed(self._channel, "", self._queue, message)
+
+
+async def declare_dead_letters(channel: AbstractChannel, queue: str) -> None:
+    """Declare a group's queue of dead letters."""
+    arguments = {"x-queue-type": "quorum", "x-max-length": MAX_DEAD_LETTERS, "x-overflow": "drop-head"}
+    await channel.declare_queue(queue, durable=True, arguments=arguments, timeout=SETTLE_TIMEOUT_S)

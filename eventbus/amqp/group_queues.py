@@ -1,0 +1,162 @@
+"""A consumer group's queues: declared, bound to the event types that are wanted, consumed; anew on every connect."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import aiormq.exceptions
+from aio_pika import ExchangeType
+
+from eventbus.amqp.deliveries import Delivery, declare_dead_letters
+from eventbus.amqp.link import close_quietly
+from eventbus.errors import BrokerLostError
+from eventbus.names import INTERACTION_LANE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+
+    from eventbus.amqp.link import Link
+    from eventbus.names import Names
+
+_log = logging.getLogger(__name__)
+
+METHOD_TIMEOUT_S = 10.0
+DELIVERY_LIMIT = 20
+INTERACTION_CREATE = "INTERACTION_CREATE"
+LANES: tuple[str | None, ...] = (None, INTERACTION_LANE)
+
+
+class GroupQueues:
+    """The queues of one group on one link.
+
+    `wanted()` gives the event types to bind; `take(lane, delivery)` is called for every delivery, in order, and must
+    not block. A type is unbound only after it was wanted in this process: what an earlier process bound stays.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        names: Names,
+        group: str,
+        *,
+        prefetch_count: int,
+        wanted: Callable[[], frozenset[str]],
+        take: Callable[[str | None, Delivery], None],
+    ) -> None:
+        self._names = names
+        self._group = group
+        self._prefetch_count = prefetch_count
+        self._wanted = wanted
+        self._take = take
+        self._lock = asyncio.Lock()
+        self._queues: dict[str | None, AbstractQueue] = {}
+        self._consumers: list[tuple[AbstractQueue, str]] = []
+        self._bound: frozenset[str] = frozenset()
+        self._closers: set[asyncio.Task[None]] = set()
+        self._is_stopped = False
+        link.on_connect(self._set_up)
+
+    @property
+    def bound(self) -> frozenset[str]:
+        """The event types that this process bound."""
+        return self._bound
+
+    async def sync(self) -> None:
+        """Bind what came to be wanted, unbind what is no longer. Raises BrokerLostError: the next connect does it."""
+        try:
+            async with self._lock:
+                await self._bind(self._wanted(), again=False)
+        except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+            raise BrokerLostError(f"the bindings of group {self._group!r} were not changed: {error!r}") from error
+
+    async def stop(self) -> None:
+        """Take no more deliveries; those that came can still be settled."""
+        self._is_stopped = True
+        consumers, self._consumers = self._consumers, []
+        for queue, tag in consumers:
+            try:
+                await queue.cancel(tag, timeout=METHOD_TIMEOUT_S)
+            except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+                _log.debug("not cancelled", extra={"action": "cancel_failed", "reason": repr(error)})
+
+    async def _set_up(self, connection: AbstractConnection) -> None:
+        topology = await connection.channel(publisher_confirms=False)
+        self._watch(connection, topology)
+        await declare_dead_letters(topology, self._names.dead(self._group))
+        async with self._lock:
+            self._queues = {lane: await self._declare(topology, lane) for lane in LANES}
+            await self._bind(self._wanted(), again=True)
+        if not self._is_stopped:
+            self._consumers = [await self._consume(connection, lane) for lane in LANES]
+
+    async def _declare(self, channel: AbstractChannel, lane: str | None) -> AbstractQueue:
+        arguments = {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": self._names.dead(self._group),
+        }
+        name = self._names.group(self._group, lane)
+        return await channel.declare_queue(name, durable=True, arguments=arguments, timeout=METHOD_TIMEOUT_S)
+
+    async def _bind(self, wanted: frozenset[str], *, again: bool) -> None:
+        for event_type in sorted(wanted if again else wanted - self._bound):
+            queue = self._queue_of(event_type)
+            exchange = self._names.event(event_type)
+            await queue.channel.declare_exchange(exchange, ExchangeType.TOPIC, durable=True, timeout=METHOD_TIMEOUT_S)
+            await queue.bind(exchange, "#", timeout=METHOD_TIMEOUT_S)
+        for event_type in sorted(self._bound - wanted):
+            await self._queue_of(event_type).unbind(self._names.event(event_type), "#", timeout=METHOD_TIMEOUT_S)
+        self._bound = wanted
+
+    def _queue_of(self, event_type: str) -> AbstractQueue:
+        lane = INTERACTION_LANE if event_type == INTERACTION_CREATE else None
+        if lane not in self._queues:
+            raise BrokerLostError("the group's queues are not declared yet")
+        return self._queues[lane]
+
+    async def _consume(self, connection: AbstractConnection, lane: str | None) -> tuple[AbstractQueue, str]:
+        channel = await connection.channel(publisher_confirms=False)
+        self._watch(connection, channel)
+        await channel.set_qos(prefetch_count=self._prefetch_count, timeout=METHOD_TIMEOUT_S)
+        queue = await self._declare(channel, lane)
+
+        async def take(message: AbstractIncomingMessage) -> None:
+            self._take(lane, Delivery(queue.name, message))
+
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(lambda _: self._renew(connection, "the queue was deleted"))
+        return queue, await queue.consume(take, timeout=METHOD_TIMEOUT_S)
+
+    def _watch(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
+        def on_close(_: Any, reason: BaseException | None) -> None:  # noqa: ANN401 - aio-pika's sender
+            if reason is not None:
+                self._renew(connection, repr(reason))
+
+        channel.close_callbacks.add(on_close, weak=False)
+
+    def _renew(self, connection: AbstractConnection, reason: str) -> None:
+        """A channel was lost alone: start from a new connection, which sets everything up again."""
+        if connection.is_closed or self._is_stopped:
+            return
+        _log.warning("channel lost, reconnecting", extra={"action": "channel_lost", "reason": reason})
+        task = asyncio.create_task(close_quietly(connection), name="close after a lost channel")
+        self._closers.add(task)
+        task.add_done_callback(self._closers.discard)
+
+
+class CommandExchange:
+    """Declares `ns.shard`, because a publish to a missing exchange would close the channel."""
+
+    def __init__(self, link: Link, names: Names) -> None:
+        self._name = names.shard
+        link.on_connect(self._set_up)
+
+    async def _set_up(self, connection: AbstractConnection) -> None:
+        channel = await connection.channel(publisher_confirms=False)
+        await channel.declare_exchange(self._name, ExchangeType.DIRECT, durable=True, timeout=METHOD_TIMEOUT_S)
+        await channel.close()

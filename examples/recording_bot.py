@@ -1,0 +1,36 @@
+"""A bot that handles every event and writes down which: the demo and the tests compare it with the simulator's ledger.
+
+One line for each handled dispatch, `message_id handled_at`, in a file of its own for each process. The line is with the
+kernel before the handler ends, so it survives a SIGKILL of the process.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import hikari
+
+import consumers
+
+EVENTS = (
+    hikari.ShardReadyEvent, hikari.ShardResumedEvent, hikari.GuildAvailableEvent, hikari.GuildJoinEvent,
+    hikari.GuildUnavailableEvent, hikari.GuildLeaveEvent, hikari.GuildUpdateEvent, hikari.EmojisUpdateEvent,
+    hikari.GuildChannelEvent, hikari.GuildThreadEvent, hikari.MemberEvent, hikari.MessageEvent, hikari.ReactionEvent,
+    hikari.InteractionCreateEvent, hikari.PresenceUpdateEvent, hikari.RoleEvent, hikari.BanEvent,
+    hikari.TypingEvent, hikari.VoiceEvent,
+)  # fmt: skip
+
+
+def setup(bot: hikari.GatewayBotAware) -> None:
+    directory = Path(os.environ["RECORD_DIR"])
+    file = os.open(directory / f"{os.getpid()}.record", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    async def record(_: hikari.Event) -> None:
+        dispatch = consumers.current_dispatch()
+        if dispatch is not None:
+            os.write(file, f"{dispatch.message_id} {time.time():.6f}\n".encode())
+
+    for event in EVENTS:
+        bot.event_manager.subscribe(event, record)

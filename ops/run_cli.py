@@ -1,0 +1,116 @@
+"""`gw-run`: a whole fleet on one machine, drained by one Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from eventbus.amqp.broker import Broker
+from eventbus.amqp.link import Link
+from eventbus.amqp.rpc import RpcClient
+from eventbus.coordinator_client import CoordinatorClient
+from eventbus.names import Names
+from eventbus.process import run_process
+from eventbus.settings import command, run_command
+from ops.broker_node import BrokerNode
+from ops.fleet import Fleet
+from ops.line_printer import LinePrinter
+from ops.run_settings import SIMULATOR_TOKEN, RunSettings
+from ops.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONFIG_TIMEOUT_S = 60.0
+
+
+async def _run(settings: RunSettings, stop: asyncio.Event) -> None:
+    printer = LinePrinter(sys.stdout)
+    async with contextlib.AsyncExitStack() as stack:
+        url = settings.amqp_url.get_secret_value()
+        if not settings.broker_is_given:
+            printer.say("starting a private RabbitMQ node (AMQP_URL is not set)")
+            node = await stack.enter_async_context(BrokerNode(settings.data_dir / "broker"))
+            url = node.url
+        supervisor = await stack.enter_async_context(Supervisor(printer.line, printer.say))
+        fleet = Fleet(supervisor, _environment(settings, url))
+        starting = asyncio.create_task(_start(settings, fleet, Broker(url), printer.say), name="start")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            await stop.wait()
+        else:
+            starting.cancel()
+        printer.say("draining; Ctrl-C again leaves at once")
+        await fleet.drain()
+
+
+async def _start(settings: RunSettings, fleet: Fleet, broker: Broker, say: Callable[[str], None]) -> None:
+    if settings.sim:
+        shards = str(settings.shard_count or 2)
+        simulator = await fleet.start_simulator("--shards", shards, "--rate", str(settings.sim_rate))
+        say(f"the simulated Discord is controlled at {simulator.control_url}")
+    fleet.add_coordinator()
+    shard_count = await _shard_count(broker, settings.namespace)
+    capacity = math.ceil(shard_count / settings.worker_count)
+    for _ in range(settings.worker_count):
+        fleet.add_worker("--shards", "auto", "--capacity", str(capacity))
+    for _ in range(settings.process_count):
+        fleet.add_consumer(
+            "--entrypoint",
+            settings.entrypoint,
+            "--entrypoint-dir",
+            str(settings.entrypoint_dir),
+            "--group",
+            settings.group,
+        )
+    say(f"{shard_count} shards, {settings.worker_count} workers, {settings.process_count} consumer processes")
+
+
+async def _shard_count(broker: Broker, namespace: str) -> int:
+    link = Link(broker, name="gw-run")
+    coordinator = CoordinatorClient(RpcClient(link), Names(namespace))
+    await link.open(timeout_s=CONFIG_TIMEOUT_S)
+    try:
+        return (await coordinator.config(timeout_s=CONFIG_TIMEOUT_S)).shard_count
+    finally:
+        await link.close()
+
+
+def _environment(settings: RunSettings, amqp_url: str) -> dict[str, str]:
+    token = SIMULATOR_TOKEN if settings.sim else settings.token.get_secret_value()
+    environment = {
+        "AMQP_URL": amqp_url,
+        "DISCORD_TOKEN": token,
+        "GW_NAMESPACE": settings.namespace,
+        "GW_REST_URL": settings.rest_url,
+        "GW_LOG_LEVEL": settings.log_level,
+        "GW_LOG_FORMAT": settings.log_format,
+    }
+    if settings.intents is not None:
+        environment["GW_INTENTS"] = settings.intents
+    if settings.shard_count is not None:
+        environment["GW_SHARD_COUNT"] = str(settings.shard_count)
+    for name, value in (
+        ("GW_CA_CERT", settings.ca_cert),
+        ("GW_CLIENT_CERT", settings.client_cert),
+        ("GW_PRIVATE_KEY", settings.private_key),
+    ):
+        if value is not None:
+            environment[name] = os.path.abspath(value)
+    return environment
+
+
+def _main(settings: RunSettings) -> None:
+    """Run a bot on this machine: coordinator, gateway workers and consumers as processes, and RabbitMQ if need be."""
+    run_process("gw-run", settings, lambda stop: _run(settings, stop))
+
+
+def main() -> None:
+    """The command."""
+    run_command(command(RunSettings, _main), name="gw-run")

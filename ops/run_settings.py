@@ -1,0 +1,101 @@
+"""Settings of `gw-run`: the options of `hikari_orchestrator run`, and what one machine needs beside them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import SecretStr, field_validator, model_validator
+
+from eventbus.settings import BotSettings, check_name, setting
+
+SIMULATOR_TOKEN = "sim-bot-token"  # noqa: S105 - gw-sim's default, no secret
+_UNSET = SecretStr("unset")
+
+
+class RunSettings(BotSettings):
+    """A whole fleet on this machine."""
+
+    token: SecretStr = setting(
+        _UNSET,
+        help="the bot token; better given by the environment",
+        flags=["--token"],
+        env=["DISCORD_TOKEN", "GW_TOKEN"],
+        secret=True,
+        shown_default="needed without --sim",
+    )
+    entrypoint: str = setting(
+        help="the function that gets the bot: mod:func",
+        flags=["--entrypoint", "-ep"],
+        env=["GW_ENTRYPOINT", "ORCHESTRATOR_ENTRYPOINT"],
+        pattern=r"^[^:\s]+:[^:\s]+$",
+    )
+    entrypoint_dir: Path = setting(
+        Path(),
+        help="folder that stands first on sys.path",
+        flags=["--entrypoint-dir"],
+        env=["GW_ENTRYPOINT_DIR", "ORCHESTRATOR_ENTRYPOINT_DIR"],
+        shown_default="the current one",
+    )
+    intents: str | None = setting(
+        None,
+        help="gateway intents: a number, or names such as GUILDS|GUILD_MESSAGES",
+        flags=["--intents"],
+        env=["GW_INTENTS", "ORCHESTRATOR_INTENTS"],
+        shown_default="ALL_UNPRIVILEGED",
+    )
+    shard_count: int | None = setting(
+        None,
+        help="the bot's shard count; Discord's recommendation if not given",
+        flags=["--shard-count"],
+        env=["GW_SHARD_COUNT", "ORCHESTRATOR_SHARD_COUNT"],
+        ge=1,
+        le=100_000,
+    )
+    group: str = setting("main", help="consumer group", flags=["--group"], env=["GW_GROUP"])
+    process_count: int = setting(
+        os.cpu_count() or 1,
+        help="consumer processes",
+        flags=["--process-count"],
+        env=["GW_PROCESS_COUNT", "ORCHESTRATOR_PROCESS_COUNT"],
+        shown_default="number of CPUs",
+        ge=1,
+        le=1000,
+    )
+    worker_count: int = setting(
+        1, help="gateway workers", flags=["--worker-count"], env=["GW_WORKER_COUNT"], ge=1, le=1000
+    )
+    data_dir: Path = setting(
+        Path(".run"),
+        help="folder of the private RabbitMQ node that runs if AMQP_URL is not set",
+        flags=["--data-dir"],
+        env=["GW_DATA_DIR"],
+    )
+    sim: bool = setting(False, help="a simulated Discord in the place of the real one", flags=["--sim"], env=["GW_SIM"])
+    sim_rate: float = setting(
+        5.0, help="dispatches per second and shard with --sim", flags=["--sim-rate"], env=["GW_SIM_RATE"], ge=0
+    )
+
+    @field_validator("entrypoint_dir")
+    @classmethod
+    def _entrypoint_dir_is_one(cls, value: Path) -> Path:
+        if not value.is_dir():
+            raise ValueError(f"{str(value)!r} is not a folder")
+        return value.resolve()
+
+    @field_validator("group")
+    @classmethod
+    def _group_is_a_name(cls, value: str) -> str:
+        return check_name(value)
+
+    @model_validator(mode="after")
+    def _token_is_there(self) -> Self:
+        if self.token == _UNSET and not self.sim:
+            raise ValueError("--token (DISCORD_TOKEN) is missing: set it to the bot token, or try --sim")
+        return self
+
+    @property
+    def broker_is_given(self) -> bool:
+        """Whether AMQP_URL names a broker that runs already."""
+        return "amqp_url" in self.model_fields_set

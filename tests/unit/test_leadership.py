@@ -1,0 +1,69 @@
+"""Whoever gets a delivery leads, and learns before it grants."""
+
+from __future__ import annotations
+
+from coordinator.leadership import LEARN_AFTER_LOSS_S, LEARN_S, Leadership, Phase
+
+
+def connected(now: float = 0.0, *, times: int = 1) -> Leadership:
+    leadership = Leadership()
+    for _ in range(times):
+        leadership.on_connected(now)
+    return leadership
+
+
+def test_the_first_delivery_begins_to_lead_and_only_the_first() -> None:
+    leadership = connected()
+    assert leadership.on_delivery(1.0)
+    assert not leadership.on_delivery(1.1)
+    assert leadership.phase is Phase.LEARNING
+
+
+def test_without_a_delivery_it_stays_a_stand_by() -> None:
+    leadership = connected()
+    assert not leadership.try_to_lead(100.0, known_count=0, heard_count=0)
+    assert leadership.phase is Phase.STAND_BY
+
+
+def test_it_learns_for_a_second_even_if_nobody_answers() -> None:
+    leadership = connected()
+    leadership.on_delivery(1.0)
+    assert not leadership.try_to_lead(1.0 + LEARN_S - 0.1, known_count=0, heard_count=0)
+    assert leadership.try_to_lead(1.0 + LEARN_S, known_count=0, heard_count=0)
+    assert leadership.is_leading
+
+
+def test_it_waits_longer_for_workers_that_it_knows() -> None:
+    leadership = connected()
+    leadership.on_delivery(1.0)
+    assert not leadership.try_to_lead(1.0 + LEARN_S, known_count=2, heard_count=1)
+    assert leadership.try_to_lead(1.0 + LEARN_S, known_count=2, heard_count=2)
+
+
+def test_it_does_not_wait_for_ever_for_workers_that_it_knows() -> None:
+    leadership = connected()
+    leadership.on_delivery(1.0)
+    assert leadership.try_to_lead(1.0 + LEARN_AFTER_LOSS_S, known_count=2, heard_count=0)
+
+
+def test_after_a_loss_of_the_broker_it_waits_for_workers_that_it_does_not_know() -> None:
+    leadership = connected(times=2)
+    leadership.on_delivery(1.0)
+    assert not leadership.try_to_lead(1.0 + LEARN_S, known_count=0, heard_count=0)
+    assert leadership.try_to_lead(1.0 + LEARN_AFTER_LOSS_S, known_count=0, heard_count=0)
+
+
+def test_a_new_connection_makes_it_a_stand_by_again() -> None:
+    leadership = connected()
+    leadership.on_delivery(1.0)
+    leadership.on_connected(5.0)
+    assert not leadership.is_leading
+    assert leadership.on_delivery(6.0)
+
+
+def test_only_the_process_that_leads_right_after_its_first_connect_can_be_the_first() -> None:
+    at_once, later, again = connected(), connected(), connected(times=2)
+    at_once.on_delivery(0.5)
+    later.on_delivery(60.0)
+    again.on_delivery(0.5)
+    assert [one.began_within(LEARN_S) for one in (at_once, later, again)] == [True, False, False]
