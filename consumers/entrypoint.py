@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from consumers.bot import Bot
 
-_PATTERN = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*)")
+_PATTERN = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<attribute>[^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 
 
 def load_entrypoint(text: str, directory: str | None) -> Callable[[Bot], Any]:
@@ -28,12 +28,16 @@ def load_entrypoint(text: str, directory: str | None) -> Callable[[Bot], Any]:
     match = _PATTERN.fullmatch(text)
     if match is None:
         raise ConfigurationError(f"--entrypoint {text!r} is not like module:function: write for example my_bot:setup")
-    folder = Path(directory or ".").absolute()
+    folder = _folder(directory)
     if not folder.is_dir():
         raise ConfigurationError(f"--entrypoint-dir {directory!r} is not a folder: give the one that holds the module")
     sys.path.insert(0, str(folder))
     module = _import(match["module"], folder)
     return _function(module, match["attribute"], text)
+
+
+def _folder(directory: str | None) -> Path:
+    return Path(directory or ".").absolute()
 
 
 def _import(name: str, folder: Path) -> object:
@@ -47,7 +51,7 @@ def _import(name: str, folder: Path) -> object:
                 " correct the name, or give --entrypoint-dir"
             ) from error
         raise _raised("importing", name, error, folder) from error
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the module is the user's: anything can come out of it
+    except (Exception, SystemExit) as error:  # the module is the user's: anything can come out of it
         raise _raised("importing", name, error, folder) from error
 
 
@@ -72,24 +76,34 @@ async def call_entrypoint(function: Callable[[Bot], Any], bot: Bot, text: str, d
         result = function(bot)
         if inspect.isawaitable(result):
             await result
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the function is the user's: anything can come out of it
-        raise _raised("calling", text, error, Path(directory or ".").absolute()) from error
+    except (Exception, SystemExit) as error:  # the function is the user's: anything can come out of it
+        raise _raised("calling", text, error, _folder(directory)) from error
 
 
 def _raised(doing: str, name: str, error: BaseException, folder: Path) -> ConfigurationError:
     message = " ".join(str(error).split()) or "no message"
+    place = _place(error, folder)
+    where = f" (at {place})" if place else ""
     return ConfigurationError(
-        f"--entrypoint: {doing} {name} raised {type(error).__name__}: {message} ({_place(error, folder)}): correct it"
+        f"--entrypoint: {doing} {name} raised {type(error).__name__}: {message}{where}: correct it and start again"
     )
 
 
-def _place(error: BaseException, folder: Path) -> str:
-    """file:line of the deepest frame in the user's folder, or of the deepest one at all."""
+def _place(error: BaseException, folder: Path) -> str | None:
+    """file:line of the deepest frame in the user's folder, else of the deepest one that is not ours."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith("<frozen")]
-    own = [one for one in frames if Path(one.filename).is_relative_to(folder)]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__ and not frame.filename.startswith("<frozen")
+    ]
+    own = [frame for frame in frames if _is_own(Path(frame.filename), folder)]
     if not frames:
-        return "unknown place"
+        return None
     last = (own or frames)[-1]
     return f"{last.filename}:{last.lineno}"
+
+
+def _is_own(file: Path, folder: Path) -> bool:
+    return file.is_relative_to(folder) and "site-packages" not in file.parts

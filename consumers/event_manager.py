@@ -201,7 +201,7 @@ def _reporting(method: Callable[[EventManager, GatewayShard, Any], None]) -> Cal
             method(self, shard, payload)
         except hikari.UnrecognisedEntityError as error:
             self.note_dropped(method.__name__.removeprefix("on_").upper(), f"newer than this hikari: {error}")
-        except Exception as error:  # noqa: BLE001 - the border of one delivery: it becomes a dead letter
+        except Exception as error:  # the border of one delivery: it becomes a dead letter
             handling = CURRENT_HANDLING.get()
             if handling is None:
                 raise

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from consumers.errors import CommandError, CommandRejectedError, CommandTimeoutError, CommandTooLargeError, NoHolderError
+from consumers.errors import (
+    CommandError,
+    CommandRejectedError,
+    CommandTimeoutError,
+    CommandTooLargeError,
+    NoHolderError,
+)
 from consumers.payloads import MAX_PAYLOAD_BYTES, payload_size
 from eventbus import messages
 from eventbus.errors import BrokerLostError, RpcTimeoutError, UnroutableError

@@ -6,14 +6,15 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from consumers.frame import decode
 from consumers.errors import MalformedDispatchError
+from consumers.frame import decode
 from consumers.lane import Lane
 from eventbus.amqp.group_queues import LANES, GroupQueues
 from eventbus.errors import BrokerLostError, UnroutableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from hikari.api import GatewayShard
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from eventbus.amqp.deliveries import DeadLetters, Delivery
     from eventbus.amqp.link import Link
     from eventbus.names import Names
+
+    Service = Callable[[], Coroutine[Any, Any, None]]
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +76,7 @@ class Group:
         """Declare, bind and consume. Raises BrokerUnreachableError, BrokerLostError or BrokerRefusedError."""
         await self._link.open(timeout_s=timeout_s)
 
-    def services(self) -> tuple[tuple[str, Callable[[], object]], ...]:
+    def services(self) -> tuple[tuple[str, Service], ...]:
         """What runs as long as the group is open: name and coroutine function."""
         lanes = ((f"lane {lane or 'events'}", one.run) for lane, one in self._lanes.items())
         return (("group link", self._link.keep), ("bindings", self._keep_bound), *lanes)

@@ -50,7 +50,7 @@ class Lane:
     async def _guarded(self, delivery: Delivery) -> None:
         try:
             await self._handle(delivery)
-        except Exception:  # the border of one delivery: others go on, and the queue counts the attempts
+        except Exception:  # noqa: BLE001 - the border of one delivery: others go on, and the queue counts the attempts
             _log.exception("a delivery failed", extra={"action": "delivery_failed", "lane": self._name})
             await delivery.requeue()
 

@@ -5,7 +5,7 @@ https://docs.discord.com/developers/events/gateway-events#send-events
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import hikari
 import orjson
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Sequence
 
-PRESENCE_UPDATE = 3
-VOICE_STATE_UPDATE = 4
-REQUEST_GUILD_MEMBERS = 8
-REQUEST_CHANNEL_INFO = 43
+PRESENCE_UPDATE: Final = 3
+VOICE_STATE_UPDATE: Final = 4
+REQUEST_GUILD_MEMBERS: Final = 8
+REQUEST_CHANNEL_INFO: Final = 43
 
 MAX_PAYLOAD_BYTES = 4096
 MAX_REQUESTED_USERS = 100

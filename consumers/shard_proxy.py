@@ -114,9 +114,7 @@ class ShardProxy(GatewayShard):
         self._afk = self._afk if afk is hikari.UNDEFINED else afk
         self._activity = self._activity if activity is hikari.UNDEFINED else activity
         self._status = self._status if status is hikari.UNDEFINED else status
-        d = payloads.presence(
-            idle_since=self._idle_since, afk=self._afk, activity=self._activity, status=self._status
-        )
+        d = payloads.presence(idle_since=self._idle_since, afk=self._afk, activity=self._activity, status=self._status)
         await self._commands.send(self._id, payloads.PRESENCE_UPDATE, d)
 
     async def update_voice_state(

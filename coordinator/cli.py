@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 
@@ -18,6 +19,8 @@ from eventbus.amqp.rpc import RpcServer
 from eventbus.names import Names
 from eventbus.process import run_process
 from eventbus.settings import command, run_command
+
+_log = logging.getLogger(__name__)
 
 
 async def _coordinate(settings: CoordinatorSettings) -> None:
@@ -51,6 +54,7 @@ def _serve_on(link: Link, names: Names, control: ControlChannel, service: Coordi
     async def ask_ourselves(_: object) -> None:
         # If we are the active consumer, we begin to lead by this, without waiting for a worker's request.
         await control.send(names.coordinator, messages.StateRequest())
+        _log.info("connected: whoever gets the requests leads", extra={"action": "connected"})
 
     on_coordinator_queue(link, names, lambda exists: service.on_connected(is_new_fleet=not exists))
     server = RpcServer(link, declare=lambda channel: declare_coordinator_queue(channel, names), handle=service.handle)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import orjson
 
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 HELLO_TIMEOUT_S = 15.0
 MIN_HEARTBEAT_INTERVAL_S = 0.05
-NO_HELLO = "no Hello"
+_NO_ROOM = "the broker takes nothing: Discord keeps the dispatches for us"
 
 _DISPATCH, _HEARTBEAT, _RECONNECT, _INVALID_SESSION, _HELLO, _HEARTBEAT_ACK = 0, 1, 7, 9, 10, 11
 
@@ -59,8 +61,11 @@ class DispatchSink(Protocol):
         """Wait for room; False if there was none for so long that the connection should be closed."""
         ...
 
-    def dispatch(self, head: FrameHead, frame: bytes) -> Awaitable[None] | None:
-        """Take one dispatch; the awaitable, if any, comes before the next one. Raises MalformedFrameError."""
+    def dispatch(self, head: FrameHead, frame: bytes) -> Awaitable[bool] | None:
+        """Take one dispatch; the awaitable, if any, comes before the next one. Raises MalformedFrameError.
+
+        The awaitable gives what `room()` gives.
+        """
         ...
 
     def on_malformed(self, reason: str) -> bool:
@@ -122,10 +127,10 @@ class GatewayConnection:
                         self._heart = Heart(interval_s=_interval_s(frame), jitter=jitter, now=self._loop.time())
                         return None
         except TimeoutError:
-            return End(NextStep.RESUME, NO_HELLO)
+            return End(NextStep.RESUME, "no Hello")
 
     async def _open_session(self, opening: Callable[[], Awaitable[bytes]]) -> None:
-        payload = await opening()
+        payload = await self._unread(opening())  # it may wait for a permit
         self._window.try_heartbeat(self._loop.time())
         await self._socket.send(payload)
         self._ready_timer = self._loop.call_later(
@@ -164,18 +169,19 @@ class GatewayConnection:
                 if end is not None:
                     return end
                 continue
-            if sink.is_full and not await self._wait_for_room():
-                return End(NextStep.RESUME, "the broker takes nothing: Discord keeps the dispatches for us")
+            if sink.is_full and not await self._unread(sink.room()):
+                return End(NextStep.RESUME, _NO_ROOM)
             pending = sink.dispatch(head, frame)
-            if pending is not None:
-                await pending
+            if pending is not None and not await self._unread(pending):
+                return End(NextStep.RESUME, _NO_ROOM)
 
-    async def _wait_for_room(self) -> bool:
+    async def _unread(self, waiting: Awaitable[T]) -> T:
+        """Wait for what is not the socket: while nothing is read, a missing ACK proves nothing."""
         if self._heart is None:
-            return await self._sink.room()
+            return await waiting
         self._heart.on_reading_paused()
         try:
-            return await self._sink.room()
+            return await waiting
         finally:
             self._heart.on_reading_resumed()
 
@@ -187,7 +193,7 @@ class GatewayConnection:
         elif head.op == _RECONNECT:
             return End(NextStep.RESUME, "op 7: Discord asks to reconnect")
         elif head.op == _INVALID_SESSION:
-            if orjson.loads(frame).get("d") is True:
+            if _is_resumable(frame):
                 return End(NextStep.RESUME, "op 9: resume again")
             return End(NextStep.IDENTIFY, "op 9: the session is gone")
         return None
@@ -199,7 +205,10 @@ class GatewayConnection:
         if heart is None:
             return
         while True:
-            await asyncio.sleep(max(0.0, heart.next_beat_at - self._loop.time()))
+            wait_s = heart.next_beat_at - self._loop.time()
+            if wait_s > 0:  # again after the wait: an op 1 may have brought a beat, and its ACK may be under way
+                await asyncio.sleep(wait_s)
+                continue
             if heart.is_zombie():
                 self.close(End(NextStep.RESUME, "zombie: a heartbeat was not acknowledged"))
                 return
@@ -226,6 +235,13 @@ class GatewayConnection:
         if wait_s == 0.0:
             await self._socket.send(payload)
         return wait_s
+
+
+def _is_resumable(invalid_session: bytes) -> bool:
+    try:
+        return bool(orjson.loads(invalid_session).get("d") is True)
+    except orjson.JSONDecodeError as error:
+        raise MalformedFrameError(f"op 9 could not be read: {error!r}") from error
 
 
 def _interval_s(hello: bytes) -> float:

@@ -51,7 +51,7 @@ class GatewaySocket:
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT_S),
                 )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise SocketUnansweredError(f"{URL(url).host} did not open a websocket: {error!r}") from error
+            raise SocketUnansweredError(f"{url} did not open a websocket: {error!r}") from error
         return cls(websocket, compression)
 
     async def frame(self) -> bytes:

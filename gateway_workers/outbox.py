@@ -81,8 +81,15 @@ class Outbox:
         mark.confirmed = max(mark.confirmed, seq)
 
     def rewind(self) -> None:
-        """The connection is gone: everything unconfirmed is to be sent again, in order, on a new one."""
-        self._unsent.extendleft(reversed(self._sent))
+        """The connection is gone: everything unconfirmed is to be sent again, in order, on a new one.
+
+        But nothing of a lease that was lost meanwhile: its new holder publishes that.
+        """
+        for entry in reversed(self._sent):
+            if entry[0].is_dropped:
+                self.byte_count -= len(entry[2])
+            else:
+                self._unsent.appendleft(entry)
         self._sent.clear()
         self._confirmed_tags.clear()
         self._head_tag = 1

@@ -1,7 +1,8 @@
 """How a shard connects next: resume or identify, to which host, after which wait.
 
-A resume host that does not answer is left for the general URL and tried again later. Identifies that bring no READY
-wait longer each time: during an outage of Discord's they must not eat the daily budget.
+A host that brings no session, whether it is silent, closes or refuses, is left for the other one and tried again
+later. Identifies that bring no READY wait longer each time: during an outage of Discord's they must not eat the daily
+budget. Neither must sessions that end as soon as they began make a tight loop.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ MAX_WAIT_S = 30.0
 INVALID_SESSION_WAIT_S = 1.0
 IDENTIFY_RETRY_S = 5.0
 MAX_IDENTIFY_RETRY_S = 600.0
+STABLE_S = 1.0
+"""A session that ran for so long was no failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class ReconnectPolicy:
         return Attempt(url, self.session, wait_s, is_recovery=True)
 
     def on_unanswered(self) -> None:
-        """No Hello came from where the attempt went: try the other host next, later each time."""
+        """No session came from where the attempt went: try the other host next, later each time."""
         self._failures += 1
         self._use_general_url = not self._use_general_url
 
@@ -70,14 +73,15 @@ class ReconnectPolicy:
         """READY or RESUMED came."""
         self.session = session
         self._had_session = True
-        self._failures = 0
         self._use_general_url = False
         self._unanswered_identifies = 0
 
-    def on_end(self, step: NextStep, *, was_established: bool) -> None:
-        """The connection ended after a Hello."""
-        if not was_established:
-            self._failures += 1
+    def on_end(self, step: NextStep, *, established_s: float | None) -> None:
+        """The connection ended; `established_s` is how long ago READY or RESUMED came, None if neither did."""
+        if established_s is None:
+            self.on_unanswered()
+        else:
+            self._failures = 0 if established_s >= STABLE_S else self._failures + 1
         if step is NextStep.IDENTIFY:
             if self.session is None:
                 self._unanswered_identifies = max(0, self._unanswered_identifies - 1)  # answered: by a refusal

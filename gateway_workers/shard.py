@@ -18,7 +18,7 @@ from eventbus.messages import CommandSent, ErrorCode, Failure, HeldLease, Lease,
 from gateway_workers import payloads
 from gateway_workers.close_codes import NextStep, advice
 from gateway_workers.frame_peek import MalformedFrameError
-from gateway_workers.gateway_connection import NO_HELLO, End, GatewayConnection
+from gateway_workers.gateway_connection import End, GatewayConnection
 from gateway_workers.gateway_socket import GatewaySocket, SocketClosedError, SocketUnansweredError
 from gateway_workers.reconnect import Attempt, ReconnectPolicy
 
@@ -50,6 +50,10 @@ class ShardState(StrEnum):
     RESUMING = "resuming"
     CONNECTED = "connected"
     CLOSED = "closed"
+
+
+_ESTABLISHED_FROM = {"READY": ShardState.IDENTIFYING, "RESUMED": ShardState.RESUMING}
+"""A READY that Discord replays, or either of them sent twice, is a dispatch like any other."""
 
 
 class IdentifyPermits(Protocol):
@@ -97,6 +101,7 @@ class Shard:
         self._task: asyncio.Task[Any] | None = None
         self._is_abandoned = False
         self._state = ShardState.WAITING
+        self._established_at: float | None = None
         self._refused_types: set[str] = set()
         self._malformed_after_seq: int | None = None
         self.repeated_count = 0
@@ -239,11 +244,12 @@ class Shard:
 
     async def _opening(self, attempt: Attempt, permit_until: float) -> bytes:
         if attempt.session is None:
-            if asyncio.get_running_loop().time() > permit_until:
-                # The connection took longer than the permit lasts: ask again, with the socket open.
-                await self._permit(attempt)
+            while self._now() > permit_until:
+                # The connection, or the permit's way here, took longer than the permit lasts: ask again.
+                permit_until = await self._permit(attempt)
             self._set_state(ShardState.IDENTIFYING)
             self._session = None
+            self._seq = 0
             self._replaying = False
             self._policy.on_identify_sent()
             return payloads.identify(
@@ -258,15 +264,19 @@ class Shard:
         return payloads.resume(bot_token=self._tools.bot_token, session=session)
 
     def _on_end(self, end: End) -> None:
-        was_established = self._state is ShardState.CONNECTED
+        established_s = None if self._established_at is None else self._now() - self._established_at
+        self._established_at = None
         self._connection = None
         if end.step is NextStep.STOP:
             raise ConfigurationError(advice(end.code))
-        if end.reason == NO_HELLO:
-            self._policy.on_unanswered()
-        self._policy.on_end(end.step, was_established=was_established)
+        self._policy.on_end(end.step, established_s=established_s)
+        if end.step is NextStep.IDENTIFY:
+            self._session = None
         if not self._is_stopping.is_set():
             _log.info("connection ended", extra=self._fields("disconnected", next=end.step.value, reason=end.reason))
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _set_state(self, state: ShardState) -> None:
         if state is not self._state:
@@ -297,13 +307,13 @@ class Shard:
             return False
         return True
 
-    def dispatch(self, head: FrameHead, frame: bytes) -> Awaitable[None] | None:
+    def dispatch(self, head: FrameHead, frame: bytes) -> Awaitable[bool] | None:
         """Publish one dispatch; the first of a type waits until its exchange is declared."""
         event_type, seq = head.type, head.seq
         if event_type is None or seq is None:
             self.refused_count += 1
             return None
-        if event_type in ("READY", "RESUMED"):
+        if event_type in ("READY", "RESUMED") and self._state is _ESTABLISHED_FROM[event_type]:
             self._on_established(event_type, frame)
         elif seq <= self._seq:
             self.repeated_count += 1  # Discord sent it twice in one session: the first one is on its way
@@ -320,7 +330,7 @@ class Shard:
         self._malformed_after_seq = self._seq
         if first:
             _log.warning("malformed frame", extra=self._fields("malformed_frame", reason=reason))
-        return first and self._state is ShardState.CONNECTED
+        return first and self._state in (ShardState.CONNECTED, ShardState.RESUMING)
 
     def _publish(self, event_type: str, seq: int, frame: bytes) -> None:
         self._seq = seq
@@ -335,17 +345,21 @@ class Shard:
             received_at=time.time(),
         )
 
-    async def _publish_first(self, event_type: str, seq: int, frame: bytes) -> None:
+    async def _publish_first(self, event_type: str, seq: int, frame: bytes) -> bool:
         try:
-            await self._outlet.prepare(event_type)
+            async with asyncio.timeout(STALL_S):
+                await self._outlet.prepare(event_type)
+        except TimeoutError:
+            return False
         except ValueError as error:
             self.refused_count += 1
             if event_type not in self._refused_types and len(self._refused_types) < 100:
                 self._refused_types.add(event_type)
                 _log.warning("dispatch refused", extra=self._fields("dispatch_refused", reason=str(error)))
             self._seq = seq
-            return
+            return True
         self._publish(event_type, seq, frame)
+        return True
 
     def _on_established(self, event_type: str, frame: bytes) -> None:
         if event_type == "READY":
@@ -355,6 +369,7 @@ class Shard:
             self._connection.established()
         if self._session is not None:
             self._policy.on_established(self._session)
+            self._established_at = self._now()
         self._set_state(ShardState.CONNECTED)
         session_id = self._session.session_id if self._session else None
         _log.info("connected", extra=self._fields(event_type.lower(), session=session_id, seq=self._seq))

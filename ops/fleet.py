@@ -49,7 +49,8 @@ class Fleet:
 
     async def start_simulator(self, *arguments: str) -> Simulator:
         """Start gw-sim and send the fleet to it instead of Discord."""
-        child = self.supervisor.add("sim", [program("gw-sim"), *arguments], self._full_environment())
+        environment = self._full_environment() | {"GW_SIM_TOKEN": self.environment["DISCORD_TOKEN"]}
+        child = self.supervisor.add("sim", [program("gw-sim"), *arguments], environment)
         try:
             async with asyncio.timeout(SIMULATOR_READY_TIMEOUT_S):
                 ready = json.loads(await asyncio.shield(child.first_line))

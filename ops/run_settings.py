@@ -10,7 +10,7 @@ from pydantic import SecretStr, field_validator, model_validator
 
 from eventbus.settings import BotSettings, check_name, setting
 
-SIMULATOR_TOKEN = "sim-bot-token"  # noqa: S105 - gw-sim's default, no secret
+SIMULATOR_TOKEN = "NDE5NDMwNDAwMDAwNzY5MjMy.simulated.bot-token"  # noqa: S105 - for gw-sim, no secret
 _UNSET = SecretStr("unset")
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+    from pamqp.common import FieldTable
 
     from eventbus.amqp.link import Link
     from eventbus.names import Names
@@ -134,5 +135,5 @@ class DeadLetters:
 
 async def declare_dead_letters(channel: AbstractChannel, queue: str) -> None:
     """Declare a group's queue of dead letters."""
-    arguments = {"x-queue-type": "quorum", "x-max-length": MAX_DEAD_LETTERS, "x-overflow": "drop-head"}
+    arguments: FieldTable = {"x-queue-type": "quorum", "x-max-length": MAX_DEAD_LETTERS, "x-overflow": "drop-head"}
     await channel.declare_queue(queue, durable=True, arguments=arguments, timeout=SETTLE_TIMEOUT_S)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+    from pamqp.common import FieldTable
 
     from eventbus.amqp.link import Link
     from eventbus.names import Names
@@ -94,7 +95,7 @@ class GroupQueues:
             self._consumers = [await self._consume(connection, lane) for lane in LANES]
 
     async def _declare(self, channel: AbstractChannel, lane: str | None) -> AbstractQueue:
-        arguments = {
+        arguments: FieldTable = {
             "x-queue-type": "quorum",
             "x-delivery-limit": DELIVERY_LIMIT,
             "x-dead-letter-exchange": "",

@@ -21,8 +21,7 @@ from gateway_sim.rest.errors import DiscordError
 from gateway_sim.rest.rate_limits import RateLimits
 from gateway_sim.rest.router import Router
 from gateway_sim.world import World
-
-from .rest_client import LIMIT, TOKEN, Rest, running
+from tests.sim.rest_client import LIMIT, TOKEN, Rest, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -358,7 +357,7 @@ HANDLERS = Handlers()
 
 
 @given(body=JSON | MESSAGE_LIKE | COMMAND_LIKE | st.lists(COMMAND_LIKE, max_size=2), which=st.integers(0, 6))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_no_body_whatever_makes_a_handler_fail(body: Any, which: int) -> None:
     world = HANDLERS.world
     channel = world.text_channel_ids(world.guild_ids[1])[0]
@@ -380,7 +379,7 @@ def test_no_body_whatever_makes_a_handler_fail(body: Any, which: int) -> None:
     kind=st.sampled_from(INTERACTION_KINDS),
     answer_type=st.sampled_from([*range(13), None, "4", [], {}]),
 )
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_no_answer_whatever_makes_a_handler_fail(data: Any, kind: str, answer_type: Any) -> None:
     payload = orjson.loads(make_interaction(HANDLERS.world, kind).data)
     path = f"/interactions/{payload['id']}/{payload['token']}/callback"

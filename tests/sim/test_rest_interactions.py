@@ -9,8 +9,7 @@ import pytest
 import pytest_asyncio
 
 from gateway_sim.world import World
-
-from .rest_client import TOKEN, Rest, running
+from tests.sim.rest_client import TOKEN, Rest, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

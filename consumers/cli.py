@@ -1,0 +1,65 @@
+"""`gw-consume`: runs the user's handlers, in one process or several."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+from consumers.bot import Bot
+from consumers.child import announce_ready, take_ready_pipe, tie_to_parent
+from consumers.entrypoint import call_entrypoint, load_entrypoint
+from consumers.serve import serve
+from consumers.settings import ConsumerSettings
+from consumers.supervisor import Supervisor
+from eventbus.process import run_process
+from eventbus.settings import command, run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+NAME = "gw-consume"
+
+
+def main() -> None:
+    """Entry point of the command."""
+    run_command(command(ConsumerSettings, run), name=NAME)
+
+
+def run(settings: ConsumerSettings) -> None:
+    """Run the handlers of a consumer group."""
+    if settings.processes == 1:
+        tie_to_parent()
+        run_process(NAME, settings, _consume(settings, take_ready_pipe()))
+        return
+    supervisor = _Supervised(settings)
+    run_process(NAME, settings, supervisor)
+    sys.exit(supervisor.exit_code)
+
+
+def _consume(settings: ConsumerSettings, ready_pipe: int | None) -> Callable[[asyncio.Event], Awaitable[None]]:
+    async def consume(stop: asyncio.Event) -> None:
+        function = load_entrypoint(settings.entrypoint, settings.entrypoint_dir)
+        bot = Bot.from_settings(settings)
+        await call_entrypoint(function, bot, settings.entrypoint, settings.entrypoint_dir)
+        await serve(bot, stop, on_ready=lambda: announce_ready(ready_pipe))
+
+    return consume
+
+
+class _Supervised:
+    def __init__(self, settings: ConsumerSettings) -> None:
+        self._settings = settings
+        self.exit_code = 0
+
+    async def __call__(self, stop: asyncio.Event) -> None:
+        settings = self._settings
+        supervisor = Supervisor(
+            settings.processes, settings.environment(processes=1), drain_timeout_s=settings.drain_timeout_s
+        )
+        await supervisor.run(stop)
+        self.exit_code = supervisor.exit_code
+
+
+if __name__ == "__main__":
+    main()

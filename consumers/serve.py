@@ -1,0 +1,36 @@
+"""Runs a bot until it is told to stop, or closes itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import hikari
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from consumers.bot import Bot
+
+
+async def serve(bot: Bot, stop: asyncio.Event, *, on_ready: Callable[[], None] | None = None) -> None:
+    """Start the bot, call `on_ready` when it consumes, and wait for `stop` or its own end. Raises RelayError."""
+    if stop.is_set():
+        return
+    closer = asyncio.create_task(_close_on(stop, bot), name="close on a signal")
+    try:
+        await bot.start()
+        if on_ready is not None:
+            on_ready()
+        await bot.join()
+    except hikari.ComponentStateConflictError:
+        if not stop.is_set():
+            raise
+    finally:
+        closer.cancel()
+
+
+async def _close_on(stop: asyncio.Event, bot: Bot) -> None:
+    await stop.wait()
+    if bot.is_alive:
+        await bot.close()

@@ -1,0 +1,135 @@
+// Consumes a group's dispatches from RabbitMQ and hands them to handlers. Written from docs/wire.md alone.
+//
+//     AMQP_URL=amqp://user:password@host:5672/ node consumer.mjs handlers.mjs
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import amqplib from 'amqplib';
+import { bury, handle } from './dispatch.mjs';
+import { loadHandlers, readSettings, Refusal } from './settings.mjs';
+
+const PREFETCH = 50; // for each of the two queues: this many handlers run at once
+const CONNECT_TIMEOUT_MS = 10_000;
+const DRAIN_TIMEOUT_MS = 25_000;
+const CLOSE_TIMEOUT_MS = 3_000;
+const FIRST_DELAY_MS = 500;
+const LONGEST_DELAY_MS = 30_000;
+
+const log = (text) => console.error(`${new Date().toISOString()} ${text}`);
+const why = (error) => error.message || error.code || String(error); // refused on IPv4 and IPv6: no message, only a code
+
+/** Declare the group's queues and bind them to the event types that have handlers. */
+async function declare(channel, { queue, lane, dead, exchangeOf }, types) {
+  const bounded = { 'x-queue-type': 'quorum', 'x-max-length': 100_000, 'x-overflow': 'drop-head' };
+  await channel.assertQueue(dead, { durable: true, arguments: bounded });
+  const limited = {
+    'x-queue-type': 'quorum',
+    'x-delivery-limit': 20,
+    'x-dead-letter-exchange': '',
+    'x-dead-letter-routing-key': dead,
+  };
+  for (const name of [queue, lane]) await channel.assertQueue(name, { durable: true, arguments: limited });
+  for (const type of types) {
+    await channel.assertExchange(exchangeOf(type), 'topic', { durable: true });
+    await channel.bindQueue(type === 'INTERACTION_CREATE' ? lane : queue, exchangeOf(type), '#');
+  }
+}
+
+/** Connect, and report to `lose` when the connection ends. */
+async function connect(url, lose) {
+  try {
+    const connection = await amqplib.connect(url, { timeout: CONNECT_TIMEOUT_MS });
+    return connection.on('error', lose).on('close', () => lose(new Error('the connection was closed')));
+  } catch (error) {
+    if (!/ACCESS_REFUSED|NOT_ALLOWED/.test(error.message)) throw error;
+    throw new Refusal('RabbitMQ refuses the login: check user, password and virtual host in AMQP_URL.', 1);
+  }
+}
+
+/** Consume until `stopped`, then finish what was begun. Throws when the broker is lost. */
+async function consume(settings, handlers, running, stopped, onReady) {
+  let lose;
+  const lost = new Promise((_, reject) => { lose = reject; });
+  lost.catch(() => {}); // it may be lost while nobody waits for it
+
+  const connection = await connect(settings.url, lose);
+  // Dead letters have a connection of their own: in an alarm RabbitMQ reads nothing more from one that publishes.
+  const outlet = await connect(settings.url, lose).catch(async (error) => { await close(connection); throw error; });
+  try {
+    const channel = (await connection.createChannel()).on('error', lose);
+    const deadLetters = (await outlet.createConfirmChannel()).on('error', lose);
+    deadLetters.on('return', () => { // closed before the confirm comes, which would say that all is well
+      lose(new Error(`the queue ${settings.dead} is gone`));
+      deadLetters.close().catch(lose);
+    });
+
+    const settle = async (queue, delivery) => {
+      const reason = await handle(handlers, delivery);
+      try {
+        if (reason !== null) await bury(deadLetters, settings, queue, delivery, reason);
+        channel.ack(delivery);
+      } catch (error) {
+        log(`${delivery.properties.messageId} could not be settled, so it comes again: ${why(error)}`);
+        try { channel.nack(delivery); } catch { /* the channel is closed, which does the same */ }
+      }
+    };
+    const consumeQueue = (queue) => channel.consume(queue, (delivery) => {
+      if (delivery === null) return lose(new Error(`the queue ${queue} is gone`));
+      const task = settle(queue, delivery).finally(() => running.delete(task));
+      return running.add(task);
+    });
+
+    await declare(channel, settings, handlers.keys()).catch((error) => {
+      throw error.code === 406 ? new Refusal(`A name of the group is taken by another kind of queue or exchange: ${why(error)}`, 1) : error;
+    });
+    await channel.prefetch(PREFETCH);
+    const consumers = [await consumeQueue(settings.queue), await consumeQueue(settings.lane)];
+    onReady();
+    await Promise.race([stopped, lost]);
+    await Promise.all(consumers.map(({ consumerTag }) => channel.cancel(consumerTag)));
+    await Promise.all(running);
+    await channel.close(); // its answer means that the acknowledgements arrived
+  } finally {
+    await Promise.all([close(connection), close(outlet)]);
+  }
+}
+
+function close(connection) {
+  return Promise.race([connection.close().catch(() => {}), sleep(CLOSE_TIMEOUT_MS, null, { ref: false })]);
+}
+
+async function main() {
+  const settings = readSettings(process.env);
+  const handlers = await loadHandlers(process.argv[2]);
+  const running = new Set();
+  const stopping = new AbortController();
+  const stopped = new Promise((resolve) => { stopping.signal.addEventListener('abort', resolve); });
+  const stop = () => {
+    log(`stopping; ${running.size} handlers are running`);
+    stopping.abort();
+    setTimeout(() => fail(new Error(`${running.size} handlers did not end: their dispatches come again`)), DRAIN_TIMEOUT_MS);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop); // a second one ends the process at once
+
+  for (let attempt = 0; !stopping.signal.aborted; attempt += 1) {
+    try {
+      await consume(settings, handlers, running, stopped, () => {
+        attempt = 0;
+        log(`consuming ${settings.queue}: ${[...handlers.keys()].join(', ')}`);
+      });
+    } catch (error) {
+      if (error instanceof Refusal) throw error;
+      const delay = Math.random() * Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt);
+      log(`lost RabbitMQ: ${why(error)}; next try in ${Math.round(delay)} ms`);
+      await sleep(delay, null, { signal: stopping.signal }).catch(() => {});
+    }
+  }
+  await Promise.all(running);
+  process.exit(0);
+}
+
+function fail(error) {
+  log(why(error));
+  process.exit(error.exitCode ?? 1);
+}
+
+main().catch(fail);

@@ -1,0 +1,105 @@
+"""Heartbeats: when they are due, and when a missing ACK proves that a connection is dead."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway_workers.heart import Heart
+
+
+def beating(now: float = 100.0) -> Heart:
+    return Heart(interval_s=40.0, jitter=0.5, now=now)
+
+
+def test_the_first_beat_is_due_after_the_jittered_interval() -> None:
+    assert beating().next_beat_at == 120.0
+    assert Heart(interval_s=40.0, jitter=0.0, now=100.0).next_beat_at == 100.0
+
+
+def test_each_further_beat_is_due_an_interval_after_the_last() -> None:
+    heart = beating()
+    heart.on_beat(121.0)
+    assert heart.next_beat_at == 161.0
+
+
+def test_before_the_first_beat_there_is_no_zombie() -> None:
+    assert not beating().is_zombie()
+
+
+def test_a_beat_without_ack_makes_a_zombie_and_an_ack_heals_it() -> None:
+    heart = beating()
+    heart.on_beat(120.0)
+    assert heart.is_zombie()
+    heart.on_ack(120.2)
+    assert not heart.is_zombie()
+    assert heart.latency_s == pytest.approx(0.2)
+
+
+def test_a_beat_sent_while_nothing_was_read_proves_nothing() -> None:
+    heart = beating()
+    heart.on_reading_paused()
+    heart.on_beat(120.0)
+    assert not heart.is_zombie()
+    heart.on_reading_resumed()
+    assert not heart.is_zombie()
+
+
+def test_a_beat_that_waits_for_its_ack_when_reading_stops_proves_nothing() -> None:
+    heart = beating()
+    heart.on_beat(120.0)
+    heart.on_reading_paused()
+    heart.on_reading_resumed()
+    assert not heart.is_zombie()
+
+
+def test_the_first_beat_after_reading_resumed_counts_again() -> None:
+    heart = beating()
+    heart.on_beat(120.0)
+    heart.on_reading_paused()
+    heart.on_beat(160.0)
+    heart.on_reading_resumed()
+    heart.on_beat(200.0)
+    assert heart.is_zombie()
+
+
+def test_an_ack_that_waited_unread_tells_no_latency() -> None:
+    heart = beating()
+    heart.on_beat(120.0)
+    heart.on_reading_paused()
+    heart.on_reading_resumed()
+    heart.on_ack(150.0)
+    assert heart.latency_s is None
+
+
+def test_an_ack_that_nobody_asked_for_tells_no_latency() -> None:
+    heart = beating()
+    heart.on_ack(110.0)
+    assert heart.latency_s is None
+    heart.on_beat(120.0)
+    heart.on_ack(120.1)
+    heart.on_ack(130.0)
+    assert heart.latency_s == pytest.approx(0.1)
+
+
+@given(st.lists(st.sampled_from(["beat", "ack", "pause", "resume"]), max_size=40))
+def test_a_zombie_is_a_beat_without_ack_that_was_read_for_all_the_while(events: list[str]) -> None:
+    heart, now = beating(0.0), 0.0
+    waiting = read_throughout = False
+    paused = False
+    for event in events:
+        now += 1.0
+        if event == "beat":
+            heart.on_beat(now)
+            waiting, read_throughout = True, not paused
+        elif event == "ack":
+            heart.on_ack(now)
+            waiting = False
+        elif event == "pause":
+            heart.on_reading_paused()
+            paused, read_throughout = True, False
+        else:
+            heart.on_reading_resumed()
+            paused = False
+        assert heart.is_zombie() == (waiting and read_throughout)

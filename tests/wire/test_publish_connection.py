@@ -1,0 +1,299 @@
+"""The publishing connection against a real broker, and against what only looks like one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from eventbus.amqp import publish_connection
+from eventbus.amqp.broker import Broker
+from eventbus.amqp.publish_connection import PublishConnection
+from eventbus.amqp.publish_frames import PublishTemplate
+from eventbus.amqp.rpc import is_bound
+from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
+
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from aio_pika.abc import AbstractChannel
+
+    from eventbus.names import Names
+    from tests.tcp_proxy import TcpProxy
+
+    Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+TIMEOUT_S = 10
+
+
+class Confirms:
+    """Collects (tag, multiple, ok) and calls of `on_writable`."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, bool, bool]] = []
+        self.writable_count = 0
+
+    def on_confirm(self, tag: int, multiple: bool, ok: bool) -> None:
+        self.seen.append((tag, multiple, ok))
+
+    def on_writable(self) -> None:
+        self.writable_count += 1
+
+    def covers(self, tag: int) -> bool:
+        return any(seen == tag or (multiple and seen >= tag) for seen, multiple, _ in self.seen)
+
+
+@contextlib.asynccontextmanager
+async def opened(broker: Broker) -> AsyncIterator[tuple[PublishConnection, Confirms]]:
+    confirms = Confirms()
+    connection = await PublishConnection.open(
+        broker, name="test", on_confirm=confirms.on_confirm, on_writable=confirms.on_writable
+    )
+    try:
+        yield connection, confirms
+    finally:
+        await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[Broker]:
+    """Something that is no RabbitMQ, on a port."""
+
+    answering: set[asyncio.Task[None] | None] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.add(asyncio.current_task())
+        with contextlib.suppress(OSError):
+            await serve(reader, writer)
+            await reader.read()
+        writer.transport.abort()
+        await asyncio.sleep(0)
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield Broker(f"amqp://u:p@127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    finally:
+        server.close()
+        async with asyncio.timeout(TIMEOUT_S):
+            await asyncio.gather(*(task for task in answering if task is not None))
+
+
+async def open_and_fail(broker: Broker) -> None:
+    confirms = Confirms()
+    await PublishConnection.open(broker, name="t", on_confirm=confirms.on_confirm, on_writable=confirms.on_writable)
+
+
+def template(names: Names, event_type: str = "A") -> PublishTemplate:
+    return PublishTemplate(
+        exchange=names.event(event_type), routing_key="0", event_type=event_type, headers={}, frame_max=131072
+    )
+
+
+async def test_every_publish_of_a_batch_is_confirmed(broker: Broker, names: Names) -> None:
+    async with opened(broker) as (connection, confirms):
+        await connection.declare_event_exchange(names.event("A"))
+        publish = template(names).render(b"{}", b"s:1", replayed=False, received_at=1.0)
+        connection.publish([publish] * 250)
+        await eventually(lambda: all(confirms.covers(tag) for tag in range(1, 251)))
+        assert all(ok for _, _, ok in confirms.seen)
+
+
+async def test_the_proof_queue_vanishes_with_the_connection(
+    broker: Broker, names: Names, observer: AbstractChannel
+) -> None:
+    async with opened(broker) as (connection, _):
+        await connection.declare_proof_queue(names.worker("w"))
+        assert await is_bound(observer, "", names.worker("w"))
+    await eventually(lambda: _gone(observer, names.worker("w")))
+
+
+async def _gone(observer: AbstractChannel, queue: str) -> bool:
+    return not await is_bound(observer, "", queue)
+
+
+async def test_a_second_connection_cannot_take_the_proof_queue(broker: Broker, names: Names) -> None:
+    async with opened(broker) as (first, _), opened(broker) as (second, _):
+        await first.declare_proof_queue(names.worker("w"))
+        with pytest.raises(BrokerLostError, match="RESOURCE_LOCKED"):
+            await second.declare_proof_queue(names.worker("w"))
+        assert not first.closed.done()
+
+
+async def test_pings_do_not_pile_up_in_the_proof_queue(broker: Broker, names: Names, observer: AbstractChannel) -> None:
+    async with opened(broker) as (connection, _):
+        await connection.declare_holder_exchange(names.holder)
+        await connection.declare_proof_queue(names.worker("w"))
+        await connection.bind(names.worker("w"), names.holder, "3")
+        assert [await is_bound(observer, names.holder, "3") for _ in range(20)] == [True] * 20
+        assert not await is_bound(observer, names.holder, "4")
+        await connection.unbind(names.worker("w"), names.holder, "3")
+        assert not await is_bound(observer, names.holder, "3")
+        await connection.unbind(names.worker("w"), names.holder, "3")
+
+
+async def test_a_missing_exchange_closes_the_connection_and_says_why(broker: Broker, names: Names) -> None:
+    async with opened(broker) as (connection, _):
+        publish = template(names, "NOBODY_DECLARED_IT").render(b"{}", b"s:1", replayed=False, received_at=1.0)
+        connection.publish([publish])
+        async with asyncio.timeout(TIMEOUT_S):
+            assert "NOT_FOUND" in await connection.closed
+        assert not connection.is_writable
+        with pytest.raises(BrokerLostError, match="NOT_FOUND"):
+            await connection.declare_event_exchange(names.event("A"))
+
+
+async def test_methods_asked_at_once_get_their_own_answers(broker: Broker, names: Names) -> None:
+    async with opened(broker) as (connection, _):
+        await connection.declare_holder_exchange(names.holder)
+        await connection.declare_proof_queue(names.worker("w"))
+        async with asyncio.timeout(TIMEOUT_S):
+            await asyncio.gather(
+                *(connection.bind(names.worker("w"), names.holder, str(shard)) for shard in range(20)),
+                *(connection.declare_event_exchange(names.event(f"T{number}")) for number in range(20)),
+            )
+        assert not connection.closed.done()
+
+
+async def test_a_cancelled_method_leaves_the_next_ones_their_answers(
+    broker: Broker, proxy: TcpProxy, names: Names
+) -> None:
+    async with opened(broker) as (connection, _):
+        await connection.declare_holder_exchange(names.holder)
+        await connection.declare_proof_queue(names.worker("w"))
+        proxy.stall()
+        cancelled = asyncio.create_task(connection.declare_event_exchange(names.event("A")))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        proxy.resume()
+        async with asyncio.timeout(TIMEOUT_S):
+            await connection.bind(names.worker("w"), names.holder, "1")
+            await connection.declare_event_exchange(names.event("B"))
+        assert not connection.closed.done()
+
+
+async def test_a_cut_connection_says_so_and_fails_what_waits(broker: Broker, proxy: TcpProxy, names: Names) -> None:
+    async with opened(broker) as (connection, _):
+        proxy.stall()
+        asking = asyncio.create_task(connection.declare_event_exchange(names.event("A")))
+        await asyncio.sleep(0)
+        proxy.cut()
+        with pytest.raises(BrokerLostError):
+            await asking
+        async with asyncio.timeout(TIMEOUT_S):
+            assert await connection.closed
+
+
+async def test_a_silent_broker_is_given_up(
+    broker: Broker, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish_connection, "HEARTBEAT_S", 0.5)
+    async with opened(broker) as (connection, _):
+        proxy.stall()
+        async with asyncio.timeout(TIMEOUT_S):
+            assert "silent" in await connection.closed
+
+
+async def test_an_idle_connection_lives_on_by_heartbeats(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish_connection, "HEARTBEAT_S", 1)
+    async with opened(broker) as (connection, _):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3.5):
+                await asyncio.shield(connection.closed)
+
+
+async def test_a_full_socket_makes_it_unwritable_until_it_drains(
+    broker: Broker, proxy: TcpProxy, names: Names
+) -> None:
+    async with opened(broker) as (connection, confirms):
+        await connection.declare_event_exchange(names.event("A"))
+        publish = template(names).render(b"x" * 1_000_000, b"s:1", replayed=False, received_at=1.0)
+        proxy.stall()
+        for _ in range(20):
+            connection.publish([publish])
+        assert not connection.is_writable
+        proxy.resume()
+        await eventually(lambda: confirms.covers(20))
+        assert connection.is_writable
+        assert confirms.writable_count > 0
+
+
+# What is refused
+
+
+def changed(url: str, *, user: str | None = None, password: str | None = None, vhost: str = "") -> Broker:
+    parts = urlsplit(url)
+    login = f"{user or parts.username}:{password or parts.password}"
+    return Broker(f"amqp://{login}@{parts.hostname}:{parts.port}/{vhost}")
+
+
+async def test_a_wrong_password_is_refused_at_once_without_repeating_it(broker_url: str) -> None:
+    password = secrets.token_hex(8)
+    with pytest.raises(BrokerRefusedError, match="refused the login of user") as caught:
+        await open_and_fail(changed(broker_url, password=password))
+    assert "AMQP_URL" in str(caught.value)
+    assert password not in str(caught.value)
+
+
+async def test_an_unknown_user_is_refused_by_name(broker_url: str) -> None:
+    with pytest.raises(BrokerRefusedError, match="'nobody-at-all'"):
+        await open_and_fail(changed(broker_url, user="nobody-at-all"))
+
+
+async def test_an_unknown_virtual_host_is_refused_by_name(broker_url: str) -> None:
+    with pytest.raises(BrokerRefusedError, match="'no-such-vhost'"):
+        await open_and_fail(changed(broker_url, vhost="no-such-vhost"))
+
+
+async def test_a_port_where_nothing_listens_is_named(unused_port: int) -> None:
+    with pytest.raises(BrokerUnreachableError, match=f"no RabbitMQ answers at 127.0.0.1:{unused_port}.*AMQP_URL"):
+        await open_and_fail(Broker(f"amqp://u:p@127.0.0.1:{unused_port}/"))
+
+
+@pytest.fixture
+async def unused_port() -> int:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port
+
+
+async def says_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: keep-alive\r\n\r\n")
+
+
+async def says_another_amqp(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"AMQP\x00\x01\x00\x00")
+
+
+async def says_noise(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x01\x00\x00\x00\x00\x00\x04\xff\xff\xff\xff\xce")
+
+
+async def hangs_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+@pytest.mark.parametrize("serve", [says_http, says_another_amqp, says_noise, hangs_up])
+async def test_a_port_that_is_no_amqp_is_said_to_be_none_at_once(serve: Serve) -> None:
+    async with listening(serve) as broker, asyncio.timeout(3):
+        with pytest.raises(BrokerUnreachableError, match=f"no RabbitMQ answers at {broker}"):
+            await open_and_fail(broker)
+
+
+async def test_a_port_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish_connection, "OPEN_TIMEOUT_S", 0.3)
+
+    async def says_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with listening(says_nothing) as broker, asyncio.timeout(TIMEOUT_S):
+        with pytest.raises(BrokerUnreachableError):
+            await open_and_fail(broker)
