@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import hikari
 from hikari import events, impl
+from hikari.api import CacheComponents
 from hikari.events import base_events
+from hikari.impl import event_manager_base
 
 from consumers.dispatch import CURRENT_DISPATCH
 from consumers.errors import MalformedDispatchError
@@ -214,3 +216,8 @@ def _reporting(method: Callable[[EventManager, GatewayShard, Any], None]) -> Cal
 for _name, _method in inspect.getmembers(impl.EventManagerImpl, inspect.isfunction):
     if _name.startswith("on_"):
         setattr(EventManager, _name, _reporting(_method))
+
+# hikari skips MESSAGE_DELETE_BULK unless somebody listens to single deletions: the event it makes is another one.
+EventManager.on_message_delete_bulk = event_manager_base.filtered(  # type: ignore[method-assign]
+    events.GuildBulkMessageDeleteEvent, CacheComponents.MESSAGES
+)(EventManager.on_message_delete_bulk)

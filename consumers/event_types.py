@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from hikari import events
+from hikari.events import poll_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,7 +63,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "INVITE_DELETE": ("InviteDeleteEvent",),
     "MESSAGE_CREATE": ("DMMessageCreateEvent", "GuildMessageCreateEvent"),
     "MESSAGE_DELETE": ("DMMessageDeleteEvent", "GuildMessageDeleteEvent"),
-    "MESSAGE_DELETE_BULK": ("DMMessageDeleteEvent", "GuildMessageDeleteEvent"),
+    "MESSAGE_DELETE_BULK": ("GuildBulkMessageDeleteEvent",),
     "MESSAGE_POLL_VOTE_ADD": ("PollVoteCreateEvent",),
     "MESSAGE_POLL_VOTE_REMOVE": ("PollVoteDeleteEvent",),
     "MESSAGE_REACTION_ADD": ("DMReactionAddEvent", "GuildReactionAddEvent"),
@@ -91,11 +92,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "WEBHOOKS_UPDATE": ("WebhookUpdateEvent",),
 }
 
+# hikari 2.6 does not export its poll events from hikari.events.
+_BY_NAME: Mapping[str, type[events.Event]] = {**vars(poll_events), **vars(events)}
+
 EVENT_CLASSES: Mapping[str, tuple[type[events.Event], ...]] = MappingProxyType(
-    {
-        event_type: tuple(getattr(events, name) for name in names if hasattr(events, name))
-        for event_type, names in _NAMES.items()
-    }
+    {event_type: tuple(_BY_NAME[name] for name in names if name in _BY_NAME) for event_type, names in _NAMES.items()}
 )
 """Gateway event type → the concrete events that hikari makes of it; a newer event is left out on an older hikari."""
 

@@ -17,9 +17,9 @@ import consumers
 EVENTS = (
     hikari.ShardReadyEvent, hikari.ShardResumedEvent, hikari.GuildAvailableEvent, hikari.GuildJoinEvent,
     hikari.GuildUnavailableEvent, hikari.GuildLeaveEvent, hikari.GuildUpdateEvent, hikari.EmojisUpdateEvent,
-    hikari.GuildChannelEvent, hikari.GuildThreadEvent, hikari.MemberEvent, hikari.MessageEvent, hikari.ReactionEvent,
-    hikari.InteractionCreateEvent, hikari.PresenceUpdateEvent, hikari.RoleEvent, hikari.BanEvent,
-    hikari.TypingEvent, hikari.VoiceEvent,
+    hikari.GuildChannelEvent, hikari.GuildThreadEvent, hikari.MemberEvent, hikari.RoleEvent, hikari.BanEvent,
+    hikari.MessageEvent, hikari.GuildBulkMessageDeleteEvent, hikari.ReactionEvent, hikari.InteractionCreateEvent,
+    hikari.PresenceUpdateEvent, hikari.TypingEvent, hikari.VoiceEvent,
 )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from gateway_sim.rest import RestApi, RestJournal
 from gateway_sim.script import Script, load_script, run_script
 from gateway_sim.send_cli import send_app
 from gateway_sim.settings import DEFAULT_TOKEN, SimSettings, application_id_of
+from gateway_sim.timed_selector import TimedSelector
 from gateway_sim.traffic_plan import TrafficPlan, parse_rate
 from gateway_sim.traffic_pump import TrafficPump
 from gateway_sim.verdict import verdict
@@ -43,7 +44,7 @@ app.add_typer(send_app, name="send")
 class Simulator:
     """All parts, wired together."""
 
-    def __init__(self, settings: SimSettings) -> None:
+    def __init__(self, settings: SimSettings, selector: TimedSelector) -> None:
         self.settings = settings
         remaining = settings.identify_total if settings.identify_remaining is None else settings.identify_remaining
         world = World(
@@ -60,7 +61,7 @@ class Simulator:
             window_s=settings.identify_window_s,
             now=time.monotonic(),
         )
-        self.state = GatewayState(settings, world, gate)
+        self.state = GatewayState(settings, world, gate, selector.uncertainty_s)
         self.pump = TrafficPump(self.state)
         self.gateway = Gateway(self.state, self.pump.wake)
         self.gateway_host = Listener(settings.host, settings.gateway_port, lambda mode: self._connection(mode, False))
@@ -125,8 +126,8 @@ async def _wait_for_the_end(duration_s: float | None) -> None:
             await stop.wait()
 
 
-async def _run(settings: SimSettings, script: Script | None, duration_s: float | None) -> Simulator:
-    sim = Simulator(settings)
+async def _run(sim: Simulator, script: Script | None, duration_s: float | None) -> None:
+    settings = sim.settings
     if settings.rate != 0:
         sim.pump.set_plan(TrafficPlan(settings.rate, settings.mix, None, None, settings.seed))
     async with AsyncExitStack() as stack:
@@ -152,7 +153,6 @@ async def _run(settings: SimSettings, script: Script | None, duration_s: float |
         await _watch(tasks, duration_s)
         for connection in list(sim.state.connections):
             connection.close(1001, "the simulator stops")
-    return sim
 
 
 async def _watch(tasks: list[asyncio.Task[None]], duration_s: float | None) -> None:
@@ -183,9 +183,7 @@ def simulate(  # noqa: PLR0913 - one parameter per command line option
     guilds: Annotated[int, typer.Option(help="Number of guilds.")] = 100,
     large_guilds: Annotated[int, typer.Option(help="How many of them are large (500 KB).")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the world and of the traffic.")] = 0,
-    token: Annotated[
-        str, typer.Option(help="The bot token that is accepted.", envvar="GW_SIM_TOKEN")
-    ] = DEFAULT_TOKEN,
+    token: Annotated[str, typer.Option(help="The bot token that is accepted.", envvar="GW_SIM_TOKEN")] = DEFAULT_TOKEN,
     rate: Annotated[str, typer.Option(help="Dispatches per second and shard, or max.")] = "0",
     mix: Annotated[str, typer.Option(help="mixed, messages, presences or guilds.")] = "mixed",
     heartbeat_interval_ms: Annotated[int, typer.Option(help="Heartbeat interval of Hello.")] = 41_250,
@@ -236,8 +234,11 @@ def simulate(  # noqa: PLR0913 - one parameter per command line option
         raise typer.Exit(2) from None
     # Millions of ledger rows and replay entries are no garbage: the default thresholds would scan them over and over.
     gc.set_threshold(*_GC_THRESHOLDS)
+    selector = TimedSelector()
+    sim = Simulator(settings, selector)
     try:
-        sim = asyncio.run(_run(settings, loaded, duration_s))
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+            runner.run(_run(sim, loaded, duration_s))
     except ValueError as error:
         _complain(str(error))
         raise typer.Exit(2) from None

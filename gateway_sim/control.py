@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ class ControlApi:
         await response.prepare(request)
         for chunk in self._state.ledger.lines(after=after, replays=replays):
             await response.write(chunk)
+            await asyncio.sleep(0)  # the gateway goes on while a long ledger is read
         await response.write_eof()
         return response
 

@@ -119,7 +119,7 @@ class Gateway:
 
     def _judge(self, connection: Connection, raw: bytes) -> None:
         now = time.monotonic()
-        if not connection.send_window.allows(now):
+        if not connection.send_window.allows(now, uncertainty_s=self._state.uncertainty_s()):
             detail = f"More than {MAX_SENDS} payloads came within {SEND_WINDOW_S:.0f} s."
             raise Refusal(CloseCode.RATE_LIMITED, "send_limit", detail)
         op, d = parse_payload(raw)

@@ -12,6 +12,8 @@ from gateway_sim.session_directory import SessionDirectory
 from gateway_sim.standing_faults import StandingFaults
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway_sim.connection import Connection
     from gateway_sim.identify_gate import IdentifyGate
     from gateway_sim.settings import SimSettings
@@ -25,6 +27,8 @@ class GatewayState:
     settings: SimSettings
     world: World
     gate: IdentifyGate
+    uncertainty_s: Callable[[], float]
+    """How long ago, at most, the payload arrived that is being handled now."""
     referee: Referee = field(default_factory=Referee)
     ledger: Ledger = field(default_factory=Ledger)
     sessions: SessionDirectory = field(default_factory=SessionDirectory)

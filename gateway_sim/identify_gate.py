@@ -42,13 +42,16 @@ class IdentifyGate:
         self._resets_at = now + DAY_S
         self._last_at: dict[int, float] = {}
 
-    def identify(self, shard_id: int, now: float) -> IdentifyRuling:
-        """Count one Identify of `shard_id` and rule on it."""
+    def identify(self, shard_id: int, now: float, *, uncertainty_s: float = 0.0) -> IdentifyRuling:
+        """Count one Identify of `shard_id`, which arrived at most `uncertainty_s` before `now`, and rule on it.
+
+        Of all moments it can have arrived at, the ruling takes the kindest.
+        """
         self._roll(now)
         bucket = shard_id % self.max_concurrency
         last_at = self._last_at.get(bucket)
         since_last_s = None if last_at is None else now - last_at
-        self._last_at[bucket] = now
+        self._last_at[bucket] = now - uncertainty_s
         if self._remaining <= 0:
             return IdentifyRuling(IdentifyAnswer.BUDGET_EXCEEDED, bucket, since_last_s)
         self._remaining -= 1

@@ -16,9 +16,9 @@ class SendWindow:
         self._arrivals: deque[float] = deque(maxlen=limit)
         self._window_s = window_s
 
-    def allows(self, now: float) -> bool:
-        """Count a payload that arrived at `now`; False if it is one too many."""
+    def allows(self, now: float, *, uncertainty_s: float = 0.0) -> bool:
+        """Count a payload that arrived at most `uncertainty_s` before `now`; False if it is certainly one too many."""
         full = len(self._arrivals) == self._arrivals.maxlen
         allowed = not full or now - self._arrivals[0] >= self._window_s
-        self._arrivals.append(now)
+        self._arrivals.append(now - uncertainty_s)
         return allowed

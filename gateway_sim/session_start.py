@@ -44,7 +44,8 @@ class SessionStart:
         shard = identify.shard or (0, 1)
         self._check_rights(shard, identify.intents)
         now = time.monotonic()
-        if not self._admit(connection, shard, state.gate.identify(shard[0], now)):
+        ruling = state.gate.identify(shard[0], now, uncertainty_s=state.uncertainty_s())
+        if not self._admit(connection, shard, ruling):
             return
         if state.faults.ready_is_missing(shard[0], now):
             connection.awaiting_ready = True

@@ -44,7 +44,7 @@ class TrafficPump:
     def set_plan(self, plan: TrafficPlan | None) -> None:
         """Begin a plan, or stop (None). ValueError if its mix makes no traffic."""
         if plan is not None and self._state.world.guild_ids:
-            Traffic(self._state.world, self._state.world.guild_ids[:1], mix=plan.mix, seed=plan.seed)
+            Traffic(self._state.world, self._state.world.guild_ids[-1:], mix=plan.mix, seed=plan.seed)
         self._plan = plan
         self._sources.clear()
         self._left = plan.total if plan else None
@@ -119,24 +119,24 @@ class TrafficPump:
             self._sources.clear()
         if layout is None:
             return []
-        found = [self._source(shard_id, layout) for shard_id in range(layout)]
-        return [source for source in found if source is not None]
+        # Building a source takes tenths of a second: one per round, so that heartbeats are answered in between.
+        missing = next((shard for shard in range(layout) if self._can_begin(shard, layout)), None)
+        if missing is not None:
+            self._sources[missing] = self._build(missing, layout)
+        return [source for source in self._sources.values() if source is not None]
 
-    def _source(self, shard_id: int, shard_count: int) -> Source | None:
-        if shard_id in self._sources:
-            return self._sources[shard_id]
-        plan = self._plan
+    def _can_begin(self, shard_id: int, shard_count: int) -> bool:
         sessions = self._state.sessions.of_shard((shard_id, shard_count))
-        if plan is None or not any(session.live for session in sessions):
-            return None
+        return shard_id not in self._sources and any(session.live for session in sessions)
+
+    def _build(self, shard_id: int, shard_count: int) -> Source | None:
+        plan = self._plan
         guild_ids = self._state.world.guilds_of_shard(shard_id, shard_count)
-        source = None
-        if guild_ids and plan.covers(shard_id):
-            traffic = Traffic(self._state.world, guild_ids, mix=plan.mix, seed=plan.seed)
-            pace = None if plan.rate is None else Pace(plan.rate, time.monotonic())
-            source = Source(shard_id, shard_count, traffic, pace)
-        self._sources[shard_id] = source
-        return source
+        if plan is None or not guild_ids or not plan.covers(shard_id):
+            return None
+        traffic = Traffic(self._state.world, guild_ids, mix=plan.mix, seed=plan.seed)
+        pace = None if plan.rate is None else Pace(plan.rate, time.monotonic())
+        return Source(shard_id, shard_count, traffic, pace)
 
     def _drive(self, source: Source, now: float) -> bool:
         sessions = [

@@ -218,18 +218,30 @@ class DispatchPublisher:
         try:
             await connection.declare_proof_queue(self.names.worker(self._worker_id))
             await connection.declare_holder_exchange(self.names.holder)
-            for shard in self._held:
-                await self._bind(connection, shard)
-            for event_type in self._declared:
+            for event_type in tuple(self._declared):
                 await connection.declare_event_exchange(self.names.event(event_type))
+            await self._bind_held(connection)
         except BaseException:
             connection.abort("could not be set up")
             raise
         self.frame_max = min(self.frame_max, connection.frame_max)
         self._connection = connection
 
+    async def _bind_held(self, connection: PublishConnection) -> None:
+        bound: set[int] = set()
+        while bound != self._held:  # `hold` and `let_go` go on meanwhile
+            for shard in self._held - bound:
+                await self._bind(connection, shard)
+                bound.add(shard)
+            for shard in bound - self._held:
+                await self._unbind(connection, shard)
+                bound.discard(shard)
+
     async def _bind(self, connection: PublishConnection, shard: int) -> None:
         await connection.bind(self.names.worker(self._worker_id), self.names.holder, str(shard))
+
+    async def _unbind(self, connection: PublishConnection, shard: int) -> None:
+        await connection.unbind(self.names.worker(self._worker_id), self.names.holder, str(shard))
 
     async def hold(self, shard: int) -> None:
         """Let the broker vouch that we can publish for `shard`, from now on and after every reconnect."""
@@ -241,7 +253,7 @@ class DispatchPublisher:
         """End what `hold` began."""
         self._held.discard(shard)
         if self._connection is not None and not self._connection.closed.done():
-            await self._connection.unbind(self.names.worker(self._worker_id), self.names.holder, str(shard))
+            await self._unbind(self._connection, shard)
 
     async def declare(self, event_type: str) -> None:
         """Declare the exchange of `event_type`, waiting for the broker if need be. Raises ValueError for a bad name."""

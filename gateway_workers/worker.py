@@ -163,7 +163,9 @@ class Worker:
             for lease in new:
                 await self._publisher.hold(lease.shard)
         except BrokerLostError:
-            return  # the next renewal tries again
+            for lease in new:  # else the broker would vouch for what the next renewal may not grant again
+                await self._let_go(lease.shard)
+            return
         # The broker vouches for us from here on. A coordinator that took over before that may have granted the lease to
         # another worker, so it is asked once more before the first byte.
         starting = tuple(

@@ -68,6 +68,7 @@ class Demo:
             "AMQP_URL": amqp_url,
             "DISCORD_TOKEN": SIMULATOR_TOKEN,
             "GW_NAMESPACE": f"{NAMESPACE}-{os.getpid()}",
+            "GW_INTENTS": "ALL",
             "RECORD_DIR": str(self._records),
         }
         with self._log.open("w", encoding="utf-8") as log:

@@ -29,8 +29,14 @@ class BoundQueue:
         for exchange, kind in self._exchanges.items():
             await channel.declare_exchange(exchange, type=kind, durable=True)
         queue = await channel.declare_queue(self._name, exclusive=True, auto_delete=True)
-        for exchange, routing_key in self._bindings:
-            await queue.bind(exchange, routing_key)
+        bound: set[tuple[str, str]] = set()
+        while bound != self._bindings:  # `bind` and `unbind` go on meanwhile
+            for binding in self._bindings - bound:
+                await queue.bind(*binding)
+                bound.add(binding)
+            for binding in bound - self._bindings:
+                await queue.unbind(*binding)
+                bound.discard(binding)
         self._queue = queue
         return queue
 

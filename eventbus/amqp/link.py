@@ -38,6 +38,7 @@ class Link:
         self._name = name
         self._callbacks: list[OnConnect] = []
         self._connection: AbstractConnection | None = None
+        self._lost = asyncio.Event()
         self.is_up = asyncio.Event()
 
     @property
@@ -48,7 +49,7 @@ class Link:
     @property
     def connection(self) -> AbstractConnection:
         """The live connection. Raises BrokerLostError while there is none."""
-        if self._connection is None or self._connection.is_closed:
+        if self._connection is None or self._lost.is_set():
             raise BrokerLostError(f"the connection to RabbitMQ at {self._broker} is down; it is being opened again")
         return self._connection
 
@@ -75,8 +76,7 @@ class Link:
     async def keep(self) -> None:
         """Wait for the loss of the connection and open it again, for ever."""
         while True:
-            if self._connection is not None:
-                await self._connection.closed()
+            await self._lost.wait()
             self.is_up.clear()
             _log.warning("broker lost, reconnecting", extra={"action": "broker_lost", "broker": str(self._broker)})
             await self._reconnect()
@@ -94,6 +94,9 @@ class Link:
 
     async def _connect(self) -> None:
         connection = await connect(self._broker, name=self._name)
+        lost = asyncio.Event()
+        # Not `connection.closed()`: aio-pika's plain connection only knows of its own close() there.
+        connection.close_callbacks.add(lambda *_: lost.set())
         try:
             async with asyncio.timeout(SETUP_TIMEOUT_S):
                 for callback in self._callbacks:
@@ -104,7 +107,7 @@ class Link:
         except BaseException:
             await close_quietly(connection)
             raise
-        self._connection = connection
+        self._connection, self._lost = connection, lost
         self.is_up.set()
 
     async def close(self) -> None:

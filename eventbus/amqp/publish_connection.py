@@ -34,6 +34,8 @@ METHOD_TIMEOUT_S = 10.0
 DECLARE_CHANNEL = 2
 
 _METHOD_FRAME = 1
+_FRAME_TYPES = (1, 2, 3, 8)
+_REFUSALS = ("ACCESS_REFUSED", "NOT_ALLOWED")
 _HEAD = struct.Struct(">BHI")
 _CONFIRM = struct.Struct(">BHIHHQB")
 _CONFIRM_SIZE = 13
@@ -57,6 +59,7 @@ class PublishConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._reply: asyncio.Future[base.Frame] | None = None
+        self._unclaimed_count = 0
         self._method_lock = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[str] = self._loop.create_future()
@@ -82,7 +85,7 @@ class PublishConnection(asyncio.Protocol):
                 await connection._connect(name)
         except (OSError, TimeoutError, BrokerLostError) as error:
             connection.abort("could not be opened")
-            if isinstance(error, BrokerLostError) and "ACCESS_REFUSED" in str(error):
+            if isinstance(error, BrokerLostError) and any(word in str(error) for word in _REFUSALS):
                 raise broker.refused(str(error)) from error
             raise broker.unreachable(error) from error
         except BaseException:
@@ -198,11 +201,14 @@ class PublishConnection(asyncio.Protocol):
         async with self._method_lock:
             if self.closed.done():
                 raise BrokerLostError(f"the publishing connection is gone: {self.closed.result()}")
-            self._reply = self._loop.create_future()
+            self._reply = reply = self._loop.create_future()
             self._send(method, channel)
             try:
                 async with asyncio.timeout(METHOD_TIMEOUT_S):
                     return await self._next_reply(reply_type)
+            except asyncio.CancelledError:
+                self._unclaimed_count += reply.cancelled()  # the answer comes all the same: it is not the next one's
+                raise
             except TimeoutError as error:
                 self.abort(f"no answer to {method.name} within {METHOD_TIMEOUT_S:g} s")
                 raise BrokerLostError(self.closed.result()) from error
@@ -261,6 +267,9 @@ class PublishConnection(asyncio.Protocol):
         start, end = 0, len(buffer)
         while end - start >= _HEAD.size and not self.closed.done():
             frame_type, channel, size = _HEAD.unpack_from(buffer, start)
+            if frame_type not in _FRAME_TYPES:
+                self.abort("what answers at that port does not speak AMQP 0-9-1")
+                return
             if end - start < size + 8:
                 break
             if size == _CONFIRM_SIZE and channel == PUBLISH_CHANNEL and frame_type == _METHOD_FRAME:
@@ -280,9 +289,6 @@ class PublishConnection(asyncio.Protocol):
             self._on_frame(bytes(self._buffer[start : start + _CONFIRM_SIZE + 8]))
 
     def _on_frame(self, raw: bytes) -> None:
-        if raw.startswith(b"AMQP"):
-            self.abort("the server at that port speaks another version of AMQP")
-            return
         try:
             _, channel, content = frame.unmarshal(raw)
         except exceptions.PAMQPException as error:
@@ -299,6 +305,8 @@ class PublishConnection(asyncio.Protocol):
             self.is_blocked = False
             _log.info("the broker takes publishes again", extra={"action": "unblocked"})
             self._on_writable()
+        elif isinstance(content, base.Frame) and self._unclaimed_count > 0:
+            self._unclaimed_count -= 1
         elif isinstance(content, base.Frame) and self._reply is not None and not self._reply.done():
             self._reply.set_result(content)
         else:

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import amqplib from 'amqplib';
 import { bury, handle } from './dispatch.mjs';
 import { loadHandlers, readSettings, Refusal } from './settings.mjs';
+import { declare } from './topology.mjs';
 
 const PREFETCH = 50; // for each of the two queues: this many handlers run at once
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -15,24 +16,7 @@ const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
 
 const log = (text) => console.error(`${new Date().toISOString()} ${text}`);
-const why = (error) => error.message || error.code || String(error); // refused on IPv4 and IPv6: no message, only a code
-
-/** Declare the group's queues and bind them to the event types that have handlers. */
-async function declare(channel, { queue, lane, dead, exchangeOf }, types) {
-  const bounded = { 'x-queue-type': 'quorum', 'x-max-length': 100_000, 'x-overflow': 'drop-head' };
-  await channel.assertQueue(dead, { durable: true, arguments: bounded });
-  const limited = {
-    'x-queue-type': 'quorum',
-    'x-delivery-limit': 20,
-    'x-dead-letter-exchange': '',
-    'x-dead-letter-routing-key': dead,
-  };
-  for (const name of [queue, lane]) await channel.assertQueue(name, { durable: true, arguments: limited });
-  for (const type of types) {
-    await channel.assertExchange(exchangeOf(type), 'topic', { durable: true });
-    await channel.bindQueue(type === 'INTERACTION_CREATE' ? lane : queue, exchangeOf(type), '#');
-  }
-}
+const why = (error) => error.message || error.code || String(error); // of two addresses refused, only a code
 
 /** Connect, and report to `lose` when the connection ends. */
 async function connect(url, lose) {
@@ -40,8 +24,11 @@ async function connect(url, lose) {
     const connection = await amqplib.connect(url, { timeout: CONNECT_TIMEOUT_MS });
     return connection.on('error', lose).on('close', () => lose(new Error('the connection was closed')));
   } catch (error) {
-    if (!/ACCESS_REFUSED|NOT_ALLOWED/.test(error.message)) throw error;
-    throw new Refusal('RabbitMQ refuses the login: check user, password and virtual host in AMQP_URL.', 1);
+    if (/ACCESS[-_]REFUSED/.test(error.message)) {
+      throw new Refusal('RabbitMQ refuses the login: check user and password in AMQP_URL.', 1);
+    }
+    if (/ConnectionClose/.test(error.message)) throw new Error('RabbitMQ refuses the virtual host in AMQP_URL');
+    throw error;
   }
 }
 
@@ -51,10 +38,11 @@ async function consume(settings, handlers, running, stopped, onReady) {
   const lost = new Promise((_, reject) => { lose = reject; });
   lost.catch(() => {}); // it may be lost while nobody waits for it
 
-  const connection = await connect(settings.url, lose);
-  // Dead letters have a connection of their own: in an alarm RabbitMQ reads nothing more from one that publishes.
-  const outlet = await connect(settings.url, lose).catch(async (error) => { await close(connection); throw error; });
+  const connections = [];
   try {
+    // Dead letters have a connection of their own: in an alarm RabbitMQ reads nothing more from one that publishes.
+    for (let count = 0; count < 2; count += 1) connections.push(await connect(settings.url, lose));
+    const [connection, outlet] = connections;
     const channel = (await connection.createChannel()).on('error', lose);
     const deadLetters = (await outlet.createConfirmChannel()).on('error', lose);
     deadLetters.on('return', () => { // closed before the confirm comes, which would say that all is well
@@ -78,9 +66,7 @@ async function consume(settings, handlers, running, stopped, onReady) {
       return running.add(task);
     });
 
-    await declare(channel, settings, handlers.keys()).catch((error) => {
-      throw error.code === 406 ? new Refusal(`A name of the group is taken by another kind of queue or exchange: ${why(error)}`, 1) : error;
-    });
+    await declare(channel, settings, handlers.keys());
     await channel.prefetch(PREFETCH);
     const consumers = [await consumeQueue(settings.queue), await consumeQueue(settings.lane)];
     onReady();
@@ -89,7 +75,7 @@ async function consume(settings, handlers, running, stopped, onReady) {
     await Promise.all(running);
     await channel.close(); // its answer means that the acknowledgements arrived
   } finally {
-    await Promise.all([close(connection), close(outlet)]);
+    await Promise.all(connections.map(close));
   }
 }
 
@@ -106,7 +92,8 @@ async function main() {
   const stop = () => {
     log(`stopping; ${running.size} handlers are running`);
     stopping.abort();
-    setTimeout(() => fail(new Error(`${running.size} handlers did not end: their dispatches come again`)), DRAIN_TIMEOUT_MS);
+    const giveUp = () => fail(new Error(`${running.size} handlers did not end: their dispatches come again`));
+    setTimeout(giveUp, DRAIN_TIMEOUT_MS);
   };
   for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop); // a second one ends the process at once
 

@@ -25,13 +25,13 @@ export async function handle(handlers, delivery) {
 
 /** What a handler is told of the dispatch, beside its `d`. */
 function about({ fields, properties }) {
-  const { shard, replayed } = properties.headers;
+  const { shard, replayed } = properties.headers ?? {};
   return { messageId: properties.messageId, shard, replayed, redelivered: fields.redelivered };
 }
 
 /** Publish the delivery to the queue of dead letters and wait for the confirm; throws if it is not confirmed. */
 export async function bury(channel, settings, origin, { content, properties }, reason) {
-  const { 'x-delivery-count': redeliveries = 0, ...headers } = properties.headers;
+  const { 'x-delivery-count': redeliveries = 0, ...headers } = properties.headers ?? {};
   const options = {
     ...properties,
     headers: { ...headers, reason, origin, attempts: redeliveries + 1 },

@@ -6,7 +6,8 @@ const CHANNEL_MESSAGE = 4;
 const ANSWER_TIMEOUT_MS = 3_000; // Discord awaits the first answer no longer
 
 export async function MESSAGE_CREATE(message, { messageId, shard, redelivered }) {
-  console.log(JSON.stringify({ messageId, shard, redelivered, author: message.author.username, content: message.content }));
+  const { author, content } = message;
+  console.log(JSON.stringify({ messageId, shard, redelivered, author: author.username, content }));
 }
 
 export async function INTERACTION_CREATE(interaction) {

@@ -31,9 +31,9 @@ class Sim:
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.control_url + path, data, method=method)
+        request = urllib.request.Request(self.control_url + path, data, method=method)  # noqa: S310 - ours
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - ours
                 return response.status, response.read()
         except urllib.error.HTTPError as error:
             with error:

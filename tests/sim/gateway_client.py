@@ -18,7 +18,7 @@ ALL_INTENTS = sum(1 << bit for bit in range(17))
 _CLOSED = {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.ERROR}
 
 
-class GatewayClosed(Exception):
+class GatewayClosedError(Exception):
     """The gateway closed the connection; `code` is None when it was cut."""
 
     def __init__(self, code: int | None, reason: str) -> None:
@@ -75,12 +75,14 @@ class GatewayClient:
         await self.ws.send_str(text)
 
     async def next_text(self) -> bytes:
-        """Return the next payload, decompressed; raises GatewayClosed."""
+        """Return the next payload, decompressed; raises GatewayClosedError."""
         buffer = b""
         while True:
             message = await asyncio.wait_for(self.ws.receive(), TIMEOUT_S)
             if message.type in _CLOSED:
-                raise GatewayClosed(message.data if message.type is aiohttp.WSMsgType.CLOSE else None, message.extra)
+                raise GatewayClosedError(
+                    message.data if message.type is aiohttp.WSMsgType.CLOSE else None, message.extra
+                )
             self.messages_read += 1
             if not self.compress:
                 return message.data.encode()
@@ -108,7 +110,7 @@ class GatewayClient:
         try:
             while True:
                 await self.next()
-        except GatewayClosed as closed:
+        except GatewayClosedError as closed:
             return closed.code
 
     async def identify(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway_sim.settings import DEFAULT_TOKEN, application_id_of
 from tests.sim.conftest import Sim, StartSim
 from tests.sim.gateway_client import TOKEN, GatewayClient
 
@@ -201,8 +202,6 @@ def test_send_says_what_is_wrong(options: list[str], returncode: int, words: str
 
 
 def test_the_default_token_names_the_default_application(sim: Sim) -> None:
-    from gateway_sim.settings import DEFAULT_TOKEN, application_id_of
-
     assert DEFAULT_TOKEN == TOKEN
     assert application_id_of("MTIz.abc.def") == 123
     assert application_id_of("no base64 at all") is None

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.sim.conftest import Sim
-from tests.sim.gateway_client import GatewayClient, GatewayClosed
+from tests.sim.gateway_client import GatewayClient, GatewayClosedError
 
 
 @contextlib.asynccontextmanager
@@ -231,6 +231,6 @@ async def test_the_simulator_stops_with_a_close_frame(sim: Sim) -> None:
     async with GatewayClient(sim.gateway_url) as client:
         await client.start()
         sim.process.terminate()
-        with pytest.raises(GatewayClosed) as closed:
+        with pytest.raises(GatewayClosedError) as closed:
             await client.until(op=9)
     assert closed.value.code == 1001

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from tests.sim.conftest import Sim, StartSim
-from tests.sim.gateway_client import ALL_INTENTS, GatewayClient, GatewayClosed
+from tests.sim.gateway_client import ALL_INTENTS, GatewayClient, GatewayClosedError
 
 
 @pytest.mark.parametrize("compress", ["", "zlib-stream", "zstd-stream"])
@@ -66,7 +66,7 @@ async def test_a_shard_that_was_not_named_is_shard_0_of_1(sim: Sim) -> None:
 )
 async def test_a_wrong_query_is_closed_with_a_reason(sim: Sim, query: str, code: int) -> None:
     async with GatewayClient(sim.gateway_url, query=query) as client:
-        with pytest.raises(GatewayClosed) as closed:
+        with pytest.raises(GatewayClosedError) as closed:
             await client.next()
     assert closed.value.code == code
     assert closed.value.reason

@@ -106,7 +106,7 @@ def discordjs_packages() -> None:
     marker = DISCORDJS / "node_modules" / ".package-lock.json"
     if marker.exists() and marker.stat().st_mtime >= (DISCORDJS / "package-lock.json").stat().st_mtime:
         return
-    command = [tool("node"), tool("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+    command = [tool("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
     done = subprocess.run(command, cwd=DISCORDJS, capture_output=True, text=True, timeout=INSTALL_S, check=False)
     assert done.returncode == 0, f"npm ci failed: {done.stderr[-2000:]}"
 
@@ -166,3 +166,35 @@ def sees_all_that_was_sent(sim: Sim, client: Client) -> None:
         client.wait(lambda event=event, sent=sent: set(client.all(event)) >= sent, f"every {kind}")
         assert set(client.all(event)) == sent
         assert len(client.all(event)) == len(sent)
+
+
+@pytest.fixture(params=["arc", "crescent"])
+def commands_client(request: pytest.FixtureRequest, sim: Sim) -> Iterator[Client]:
+    script = str(HERE / "stock_clients" / "stock_commands.py")
+    client = Client([sys.executable, script, request.param, TOKEN, sim.rest_url], HERE)
+    yield client
+    client.kill()
+
+
+def test_a_command_a_button_and_a_modal_of_a_stock_bot_are_each_answered_once(
+    sim: Sim, commands_client: Client
+) -> None:
+    client = commands_client
+    client.wait(lambda: client.all("started", "event"), "a started bot")
+    client.wait(lambda: "PUT" in [request["method"] for request in sim.get("/rest")["requests"]], "registered commands")
+    asked = {
+        "slash": {"name": "greet", "options": {"name": "world"}},
+        "button": {"custom_id": "any"},
+        "modal_submit": {"custom_id": "talk", "fields": {"text": "hey"}},
+    }
+    ids = {kind: sim.post("/interaction", {"kind": kind, **options})["id"] for kind, options in asked.items()}
+    client.wait(lambda: set(client.all("handled", "what")) == set(asked), "three handled interactions")
+    answers = sim.get("/rest")["answers"]
+    outcomes = {kind: [(answer["type"], answer["outcome"]) for answer in answers[ids[kind]]] for kind in asked}
+    assert outcomes == {"slash": [(4, "accepted")], "button": [(9, "accepted")], "modal_submit": [(5, "accepted")]}
+    bodies = json.dumps([request["body"] for request in sim.get("/rest")["requests"]])
+    assert "hello world" in bodies
+    assert "you said hey" in bodies
+    assert client.close() == 0
+    assert client.problems() == client.all("warning", "text") == []
+    assert sim.verdict()["unknown_routes"] == {}

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from consumers.handling import Handling
 
 MESSAGE: dict[str, Any] = {
-    "id": "1", "channel_id": "2", "content": "hello", "timestamp": "2026-01-02T03:04:05+00:00", "edited_timestamp": None,
+    "id": "1", "channel_id": "2", "content": "hello", "timestamp": "2026-01-02T03:04:05+00:00",
+    "edited_timestamp": None,
     "author": {"id": "3", "username": "u", "discriminator": "0", "avatar": None, "global_name": None},
+    "flags": 0,
     "tts": False, "mention_everyone": False, "mentions": [], "mention_roles": [], "attachments": [], "embeds": [],
     "pinned": False, "type": 0,
 }  # fmt: skip
@@ -79,7 +81,7 @@ def test_listeners_to_a_lifetime_event_want_nothing(manager: EventManager) -> No
     ("event", "wanted"),
     [
         (hikari.GuildMessageCreateEvent, {"MESSAGE_CREATE"}),
-        (hikari.MessageDeleteEvent, {"MESSAGE_DELETE", "MESSAGE_DELETE_BULK"}),
+        (hikari.MessageDeleteEvent, {"MESSAGE_DELETE"}),
         (hikari.InteractionCreateEvent, {"INTERACTION_CREATE"}),
         (hikari.RoleEvent, {"GUILD_ROLE_CREATE", "GUILD_ROLE_UPDATE", "GUILD_ROLE_DELETE"}),
         (hikari.GuildAvailableEvent, {"GUILD_CREATE"}),
@@ -184,6 +186,17 @@ async def test_a_failing_handler_of_failures_does_not_go_round_in_circles(
 
     await handle(manager, "MESSAGE_CREATE", MESSAGE)
     assert [record.message for record in caplog.records] == ["a handler of a failure failed"]
+
+
+async def test_a_listener_to_bulk_deletions_alone_gets_them(manager: EventManager) -> None:
+    seen: list[int] = []
+
+    @manager.listen(hikari.GuildBulkMessageDeleteEvent)
+    async def on_deletions(event: hikari.GuildBulkMessageDeleteEvent) -> None:
+        seen.extend(event.message_ids)
+
+    await handle(manager, "MESSAGE_DELETE_BULK", {"ids": ["1", "2"], "channel_id": "3", "guild_id": "4"})
+    assert sorted(seen) == [1, 2]
 
 
 async def test_handlers_know_their_dispatch(manager: EventManager) -> None:

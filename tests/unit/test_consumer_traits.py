@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from hikari import events, impl, traits
 
 from consumers import Bot
+from consumers.event_manager import EventManager
 from consumers.event_types import EVENT_CLASSES
 from consumers.shard_proxy import ShardProxy
 
@@ -54,7 +56,7 @@ def test_before_the_start_it_is_an_idle_bot() -> None:
     assert not bot.is_alive
     assert bot.get_me() is None
     assert (bot.shard_count, dict(bot.shards), bot.heartbeat_latencies) == (0, {}, {})
-    assert bot.heartbeat_latency != bot.heartbeat_latency  # noqa: PLR0124 - NaN
+    assert math.isnan(bot.heartbeat_latency)
 
 
 def test_the_table_knows_every_event_type_that_hikari_consumes() -> None:
@@ -70,7 +72,7 @@ def test_the_table_knows_every_event_type_that_hikari_consumes() -> None:
 
 @pytest.mark.parametrize("event_type", sorted(EVENT_CLASSES))
 def test_the_table_names_just_the_events_that_hikari_makes(event_type: str) -> None:
-    method = getattr(impl.EventManagerImpl, f"on_{event_type.lower()}", None)
+    method = getattr(EventManager, f"on_{event_type.lower()}", None)
     expected = getattr(method, "__events_bitmask__", None)  # hikari's own table; guild create and update are not in it
     if expected is None:
         assert event_type in {"GUILD_CREATE", "GUILD_UPDATE", "VOICE_CHANNEL_STATUS_UPDATE"}

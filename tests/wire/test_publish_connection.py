@@ -193,7 +193,7 @@ async def test_a_cut_connection_says_so_and_fails_what_waits(broker: Broker, pro
 async def test_a_silent_broker_is_given_up(
     broker: Broker, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish_connection, "HEARTBEAT_S", 0.5)
+    monkeypatch.setattr(publish_connection, "HEARTBEAT_S", 1)
     async with opened(broker) as (connection, _):
         proxy.stall()
         async with asyncio.timeout(TIMEOUT_S):
@@ -283,7 +283,7 @@ async def hangs_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
 
 @pytest.mark.parametrize("serve", [says_http, says_another_amqp, says_noise, hangs_up])
 async def test_a_port_that_is_no_amqp_is_said_to_be_none_at_once(serve: Serve) -> None:
-    async with listening(serve) as broker, asyncio.timeout(3):
+    async with listening(serve) as broker, asyncio.timeout(5):
         with pytest.raises(BrokerUnreachableError, match=f"no RabbitMQ answers at {broker}"):
             await open_and_fail(broker)
 

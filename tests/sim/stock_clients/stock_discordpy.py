@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import sys
+import traceback
 from typing import Any
 
 import discord
@@ -48,7 +49,7 @@ class Client(discord.AutoShardedClient):
         tell("interaction", id=str(interaction.id))
 
     async def on_error(self, event_method: str, /, *_args: Any, **_kwargs: Any) -> None:
-        logging.getLogger("discord.client").error("a listener failed: %s", event_method, exc_info=True)
+        tell("error", text=f"{event_method}: {traceback.format_exc()}")
 
 
 async def run(token: str, rest_url: str, gateway_url: str) -> None:
