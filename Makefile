@@ -1,6 +1,6 @@
 # The project's commands. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench readme lock clean
 PYTHON := .venv/bin/python
 COVERAGE := $(PYTHON) -m coverage
 COMPILE := $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -29,6 +29,9 @@ check: setup ## Check format, lint, types and who imports whom
 
 bench: setup ## Measure the hot path on this machine
 	@$(PYTHON) -m benchmarks $(ARGS)
+
+readme: setup ## Write the README's table of settings
+	@$(PYTHON) -m tests.readme_settings
 
 lock: ## Write the lock files from pyproject.toml; ARGS=--upgrade takes the newest versions
 	@test -x $(PYTHON) || python3 -m venv .venv

@@ -272,7 +272,8 @@ def settings_table(commands: Mapping[str, type[Settings]]) -> str:
     lines = ["| flag | environment | default | meaning | of |", "|---|---|---|---|---|"]
     for flags, env, shown, meaning, names in rows.values():
         of = "all" if len(names) == len(commands) else ", ".join(names)
-        lines.append(f"| {flags} | {env} | {shown} | {meaning} | {of} |".replace("|  |", "| |"))
+        cells = [cell.replace("|", r"\|") for cell in (flags, env, shown, meaning, of)]
+        lines.append("| " + " | ".join(cells).replace("|  |", "| |") + " |")
     return "\n".join(lines) + "\n"
 
 

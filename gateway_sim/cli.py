@@ -71,8 +71,9 @@ class Simulator:
         self.actions = Actions(self.state, self.pump, injector)
 
     def _connection(self, mode: HostMode, on_resume_host: bool) -> Connection:
-        depth = 2 * self.settings.replay_depth
-        return Connection(self.gateway, on_resume_host=on_resume_host, mode=mode, max_backlog=depth)
+        # A replay may wait in front of live dispatches: twice the depth is more than any client can catch up with.
+        backlog = 2 * self.settings.replay_depth
+        return Connection(self.gateway, on_resume_host=on_resume_host, mode=mode, max_backlog=backlog)
 
     def rest_app(self) -> web.Application:
         """Return Discord's REST API."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 from gateway_sim.envelope import BINARY, TEXT, frames
@@ -78,17 +79,17 @@ class ZlibStreamEncoder:
 
     def _split(self, data: bytes) -> list[bytes]:
         self._until_split = _SPLIT_EVERY
-        size = _SPLIT_BYTES if len(data) > _SPLIT_BYTES else max(len(data) // 2, 1)
-        parts: list[bytes] = []
-        start = 0
-        while start < len(data):
-            end = start + size
+        size = _SPLIT_BYTES if len(data) > _SPLIT_BYTES else len(data) // 2
+        # Discord's documented client looks for the suffix in the last message alone: it is never cut itself.
+        last_cut = len(data) - len(ZLIB_SUFFIX)
+        cuts = [0]
+        for cut in range(size, last_cut + 1, size):
+            whole = cut
             # A part that happens to end like a whole payload would be taken for one.
-            while end < len(data) and data[start:end].endswith(ZLIB_SUFFIX):
-                end += 1
-            parts.append(data[start:end])
-            start = end
-        return parts
+            while whole < last_cut and data[cuts[-1] : whole].endswith(ZLIB_SUFFIX):
+                whole += 1
+            cuts.append(whole)
+        return [data[start:end] for start, end in pairwise([*cuts, len(data)]) if start < end]
 
 
 class ZstdStreamEncoder:

@@ -68,6 +68,9 @@ class ConnectionHandler(Protocol):
     def lost(self, connection: Connection) -> None:
         """The TCP connection is gone."""
 
+    def overrun(self, connection: Connection) -> None:
+        """The client is so far behind that its replay buffer no longer reaches back."""
+
     def wake(self) -> None:
         """A connection can take more."""
 
@@ -136,7 +139,7 @@ class Connection(asyncio.Protocol):
         self._backlog.extend(entries)
         self._flush_backlog()
         if len(self._backlog) > self._max_backlog:
-            self.drop()
+            self._handler.overrun(self)
 
     def send_control(self, op: int, d: Json = None) -> None:
         """Send a payload that is no dispatch."""

@@ -96,6 +96,11 @@ class Gateway:
         self.part(connection)
         self._on_wake()
 
+    def overrun(self, connection: Connection) -> None:
+        """Cut a client that reads far too slowly; what its replay buffer has forgotten is lost to it."""
+        self._state.referee.note("slow_client_dropped")
+        connection.drop()
+
     def wake(self) -> None:
         """A connection can take more."""
         self._on_wake()

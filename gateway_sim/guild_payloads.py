@@ -23,6 +23,14 @@ TOPICS = ("general", "help", "memes", "dev", "music", "art", "games", "news", "r
 VOICE_SLOT = 3
 """Every fourth channel of a guild, beginning with this one, is a voice channel; the first is a category."""
 
+GATEWAY_ONLY = frozenset(
+    {
+        *("joined_at", "large", "unavailable", "member_count", "voice_states", "members", "channels", "threads"),
+        *("presences", "stage_instances", "guild_scheduled_events", "soundboard_sounds", "embedded_activities"),
+    }
+)
+"""The fields that GUILD_CREATE has and neither GUILD_UPDATE nor REST."""
+
 _SHOWN_MEMBERS = 780  # of a large guild in its GUILD_CREATE
 _LARGE_FROM = 250
 _FEATURES = ("COMMUNITY", "NEWS", "ANIMATED_ICON", "INVITE_SPLASH", "ROLE_ICONS", "TEXT_IN_VOICE_ENABLED")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 ANSWER_WITHIN_S = 3.0
@@ -41,13 +41,13 @@ class OpenInteraction:
     message_id: str | None = None
     answer_type: int | None = None
     answer_message_id: str | None = None
-    followup_ids: list[str] = field(default_factory=list)
+    followup_ids: tuple[str, ...] = ()
 
 
 class InteractionBook:
     """Every interaction of the last while, by token; the oldest are forgotten beyond `limit`."""
 
-    def __init__(self, limit: int = 200_000) -> None:
+    def __init__(self, limit: int = 100_000) -> None:
         self._limit = limit
         self._by_token: OrderedDict[str, OpenInteraction] = OrderedDict()
 

@@ -59,6 +59,10 @@ class SessionDirectory:
         """Return the sessions of [id, count] that have not ended."""
         return self._by_shard.get(shard, ())
 
+    def shards_of(self, shard_count: int) -> list[int]:
+        """Return the shard ids of this count that have a session."""
+        return [shard_id for shard_id, count in self._by_shard if count == shard_count]
+
     def shard_counts(self) -> list[int]:
         """Return the shard counts in use, that of the oldest living session first."""
         return list(dict.fromkeys(session.shard_count for session in self._alive.values()))

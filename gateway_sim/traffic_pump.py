@@ -120,7 +120,8 @@ class TrafficPump:
         if layout is None:
             return []
         # Building a source takes tenths of a second: one per round, so that heartbeats are answered in between.
-        missing = next((shard for shard in range(layout) if self._can_begin(shard, layout)), None)
+        shards = self._state.sessions.shards_of(layout)
+        missing = next((shard for shard in shards if self._can_begin(shard, layout)), None)
         if missing is not None:
             self._sources[missing] = self._build(missing, layout)
         return [source for source in self._sources.values() if source is not None]

@@ -98,6 +98,8 @@ class Worker:
                 raise ConfigurationError(f"--shards (GW_SHARDS): {error}") from error
             raise
         self._must_register = False
+        fields = {"action": "registered", "worker": self._worker_id, "shards": self._settings.shards}
+        _log.info("registered", extra=fields)
         return reply
 
     def _register(self, starting: tuple[HeldLease, ...] = ()) -> messages.Register:

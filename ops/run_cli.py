@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eventbus.amqp.broker import Broker
@@ -56,19 +57,21 @@ async def _start(settings: RunSettings, fleet: Fleet, broker: Broker, say: Calla
         simulator = await fleet.start_simulator("--shards", shards, "--rate", str(settings.sim_rate))
         say(f"the simulated Discord is controlled at {simulator.control_url}")
     fleet.add_coordinator()
-    shard_count = await _shard_count(broker, settings.namespace)
-    capacity = math.ceil(shard_count / settings.worker_count)
-    for _ in range(settings.worker_count):
-        fleet.add_worker("--shards", "auto", "--capacity", str(capacity))
     for _ in range(settings.process_count):
         fleet.add_consumer(
             "--entrypoint",
             settings.entrypoint,
             "--entrypoint-dir",
-            str(settings.entrypoint_dir),
+            str((settings.entrypoint_dir or Path()).resolve()),
             "--group",
             settings.group,
         )
+    shard_count = await _shard_count(broker, settings.namespace)
+    # Before the first dispatch comes, the group's queue is there.
+    await fleet.wait_until_consuming(broker, settings.group, count=1, timeout_s=CONFIG_TIMEOUT_S)
+    capacity = math.ceil(shard_count / settings.worker_count)
+    for _ in range(settings.worker_count):
+        fleet.add_worker("--shards", "auto", "--capacity", str(capacity))
     say(f"{shard_count} shards, {settings.worker_count} workers, {settings.process_count} consumer processes")
 
 

@@ -26,17 +26,16 @@ class RunSettings(BotSettings):
         shown_default="needed without --sim",
     )
     entrypoint: str = setting(
-        help="the function that gets the bot: mod:func",
+        help="the function that sets the bot up, as module:function; it is called with the bot",
         flags=["--entrypoint", "-ep"],
         env=["GW_ENTRYPOINT", "ORCHESTRATOR_ENTRYPOINT"],
         pattern=r"^[^:\s]+:[^:\s]+$",
     )
-    entrypoint_dir: Path = setting(
-        Path(),
-        help="folder that stands first on sys.path",
+    entrypoint_dir: Path | None = setting(
+        None,
+        help="folder put first on sys.path; the current one if not given",
         flags=["--entrypoint-dir"],
         env=["GW_ENTRYPOINT_DIR", "ORCHESTRATOR_ENTRYPOINT_DIR"],
-        shown_default="the current one",
     )
     intents: str | None = setting(
         None,
@@ -53,7 +52,9 @@ class RunSettings(BotSettings):
         ge=1,
         le=100_000,
     )
-    group: str = setting("main", help="consumer group", flags=["--group"], env=["GW_GROUP"])
+    group: str = setting(
+        "main", help="consumer group: the processes of one group share the work", flags=["--group"], env=["GW_GROUP"]
+    )
     process_count: int = setting(
         os.cpu_count() or 1,
         help="consumer processes",
@@ -79,10 +80,10 @@ class RunSettings(BotSettings):
 
     @field_validator("entrypoint_dir")
     @classmethod
-    def _entrypoint_dir_is_one(cls, value: Path) -> Path:
-        if not value.is_dir():
+    def _entrypoint_dir_is_one(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
             raise ValueError(f"{str(value)!r} is not a folder")
-        return value.resolve()
+        return value
 
     @field_validator("group")
     @classmethod

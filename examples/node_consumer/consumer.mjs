@@ -80,7 +80,8 @@ async function consume(settings, handlers, running, stopped, onReady) {
 }
 
 function close(connection) {
-  return Promise.race([connection.close().catch(() => {}), sleep(CLOSE_TIMEOUT_MS, null, { ref: false })]);
+  const closed = new Promise((resolve) => { connection.once('close', resolve); }); // also when the answer never comes
+  return Promise.race([closed, connection.close().catch(() => {}), sleep(CLOSE_TIMEOUT_MS)]);
 }
 
 async function main() {

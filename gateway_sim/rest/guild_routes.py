@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway_sim.guild_payloads import GATEWAY_ONLY
 from gateway_sim.rest.call import NO_CONTENT, Call, JsonObject, Reply
 from gateway_sim.rest.errors import invalid_form, unknown
 from gateway_sim.rest.message_store import dispatch
@@ -9,21 +10,6 @@ from gateway_sim.rest.router import Route
 
 _MEMBERS = 1 << 1
 _NICK_LENGTH = 32
-_GATEWAY_ONLY = (
-    "joined_at",
-    "large",
-    "unavailable",
-    "member_count",
-    "voice_states",
-    "members",
-    "channels",
-    "threads",
-    "presences",
-    "stage_instances",
-    "guild_scheduled_events",
-    "soundboard_sounds",
-    "embedded_activities",
-)
 _MEMBER_FIELDS = ("nick", "roles", "mute", "deaf", "communication_disabled_until", "flags")
 
 
@@ -43,7 +29,7 @@ def _member_id(call: Call, guild_id: int) -> int:
 
 def _guild(call: Call) -> Reply:
     guild = call.world.guild(_guild_id(call))
-    shown = {key: value for key, value in guild.items() if key not in _GATEWAY_ONLY}
+    shown = {key: value for key, value in guild.items() if key not in GATEWAY_ONLY}
     shown |= {"max_presences": None}
     if call.flag("with_counts"):
         count = guild["member_count"]

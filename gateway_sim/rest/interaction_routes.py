@@ -140,7 +140,7 @@ def _followup(call: Call) -> Reply:
     interaction, body = _answered(call), call.json_object()
     check_message(body, upload_count=len(call.uploads))
     message = _send(call, interaction, body)
-    interaction.followup_ids.append(message["id"])
+    interaction.followup_ids += (message["id"],)
     return Reply(200, message)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gateway_sim.guild_payloads import GATEWAY_ONLY
 from gateway_sim.traffic.template import ID, TIMESTAMP, Draft
 from gateway_sim.traffic.text import sentence
 
@@ -13,21 +14,6 @@ if TYPE_CHECKING:
     from gateway_sim.world import World
 
 _GUILDS, _EXPRESSIONS, _INVITES = 1 << 0, 1 << 3, 1 << 6
-_ONLY_IN_CREATE = (
-    "joined_at",
-    "large",
-    "unavailable",
-    "member_count",
-    "voice_states",
-    "members",
-    "channels",
-    "threads",
-    "presences",
-    "stage_instances",
-    "guild_scheduled_events",
-    "soundboard_sounds",
-    "embedded_activities",
-)
 
 
 def guild_create(world: World, guild_id: int, _rng: random.Random) -> Draft:
@@ -38,7 +24,7 @@ def guild_create(world: World, guild_id: int, _rng: random.Random) -> Draft:
 
 def guild_update(world: World, guild_id: int, _rng: random.Random) -> Draft:
     """GUILD_UPDATE: a new description."""
-    data = {key: value for key, value in world.guild(guild_id).items() if key not in _ONLY_IN_CREATE}
+    data = {key: value for key, value in world.guild(guild_id).items() if key not in GATEWAY_ONLY}
     data["description"] = f"changed {ID}"
     return Draft("GUILD_UPDATE", guild_id, data, _GUILDS, str(guild_id))
 

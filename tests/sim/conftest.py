@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import signal
@@ -60,8 +61,8 @@ class Sim:
     def verdict(self) -> dict[str, Any]:
         return self.get("/verdict")
 
-    def rules_broken(self) -> list[str]:
-        return [violation["rule"] for violation in self.verdict()["violations"]]
+    def rules_broken(self, *, after: int = 0) -> list[str]:
+        return [violation["rule"] for violation in self.verdict()["violations"][after:]]
 
     def ledger(self, query: str = "") -> list[dict[str, Any]]:
         status, body = self.call("GET", f"/ledger{query}")
@@ -87,9 +88,8 @@ class Sim:
 StartSim = Callable[..., Sim]
 
 
-@pytest.fixture
-def start_sim() -> Iterator[StartSim]:
-    """Start gw-sim with these options; every one started is killed at the end of the test."""
+@contextlib.contextmanager
+def _started() -> Iterator[StartSim]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*options: str) -> Sim:
@@ -104,14 +104,39 @@ def start_sim() -> Iterator[StartSim]:
             pytest.fail(f"gw-sim did not start: {process.communicate(timeout=TIMEOUT_S)[1]}")
         return Sim(process, json.loads(line))
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate(timeout=TIMEOUT_S)
+    try:
+        yield start
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate(timeout=TIMEOUT_S)
+
+
+@pytest.fixture
+def start_sim() -> Iterator[StartSim]:
+    """Start gw-sim with these options; every one started is killed at the end of the test."""
+    with _started() as start:
+        yield start
+
+
+_FEW_GUILDS = ("--guilds", "6", "--large-guilds", "0", "--max-concurrency", "16", "--identify-window-s", "0")
 
 
 @pytest.fixture
 def sim(start_sim: StartSim) -> Sim:
     """A simulator with few guilds, many buckets and no identify window."""
-    return start_sim("--guilds", "6", "--large-guilds", "0", "--max-concurrency", "16", "--identify-window-s", "0")
+    return start_sim(*_FEW_GUILDS)
+
+
+@pytest.fixture(scope="module")
+def start_module_sim() -> Iterator[StartSim]:
+    """Start a gw-sim that lives as long as the module's tests."""
+    with _started() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared_sim(start_module_sim: StartSim) -> Sim:
+    """As `sim`, for tests that leave no faults or traffic behind; its record goes on growing."""
+    return start_module_sim(*_FEW_GUILDS)

@@ -43,9 +43,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_a_bad_request_gets_a_clear_error(
-    sim: Sim, method: str, path: str, body: object, status: int, words: str
+    shared_sim: Sim, method: str, path: str, body: object, status: int, words: str
 ) -> None:
-    got, answer = sim.call(method, path, body)
+    got, answer = shared_sim.call(method, path, body)
     assert got == status
     assert words in json.loads(answer)["error"]
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from tests.sim.conftest import Sim
+from tests.sim.conftest import Sim, StartSim
 from tests.sim.gateway_client import GatewayClient, GatewayClosedError
 
 
@@ -234,3 +234,13 @@ async def test_the_simulator_stops_with_a_close_frame(sim: Sim) -> None:
         with pytest.raises(GatewayClosedError) as closed:
             await client.until(op=9)
     assert closed.value.code == 1001
+
+
+async def test_a_client_that_falls_behind_its_replay_buffer_is_cut(start_sim: StartSim) -> None:
+    sim = start_sim("--guilds", "1", "--large-guilds", "0", "--replay-depth", "5")
+    async with GatewayClient(sim.gateway_url) as client:
+        await client.start()
+        for _ in range(40):
+            sim.post("/dispatch", {"type": "BIG", "data": "x" * 1_000_000})
+        sim.wait(lambda: sim.get("/connections") == [], "the client is cut")
+    assert sim.verdict()["notes"] == {"slow_client_dropped": 1}

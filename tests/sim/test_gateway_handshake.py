@@ -12,6 +12,14 @@ from tests.sim.conftest import Sim, StartSim
 from tests.sim.gateway_client import ALL_INTENTS, GatewayClient, GatewayClosedError
 
 
+@pytest.fixture(scope="module")
+def strict_sim(start_module_sim: StartSim) -> Sim:
+    """A simulator that refuses some intents, odd shard counts, and shards of 20 guilds."""
+    return start_module_sim(
+        "--guilds", "40", "--required-multiple", "2", "--max-guilds-per-shard", "19", "--disallowed-intents", "256"
+    )
+
+
 @pytest.mark.parametrize("compress", ["", "zlib-stream", "zstd-stream"])
 async def test_a_client_gets_ready_and_all_its_guilds_over_every_compression(sim: Sim, compress: str) -> None:
     async with GatewayClient(sim.gateway_url, compress=compress) as client:
@@ -64,8 +72,8 @@ async def test_a_shard_that_was_not_named_is_shard_0_of_1(sim: Sim) -> None:
         ("v=10&encoding=json&compress=lz4", 4002),
     ],
 )
-async def test_a_wrong_query_is_closed_with_a_reason(sim: Sim, query: str, code: int) -> None:
-    async with GatewayClient(sim.gateway_url, query=query) as client:
+async def test_a_wrong_query_is_closed_with_a_reason(shared_sim: Sim, query: str, code: int) -> None:
+    async with GatewayClient(shared_sim.gateway_url, query=query) as client:
         with pytest.raises(GatewayClosedError) as closed:
             await client.next()
     assert closed.value.code == code
@@ -90,15 +98,13 @@ async def test_a_wrong_query_is_closed_with_a_reason(sim: Sim, query: str, code:
     ],
 )
 async def test_a_bad_identify_is_closed_with_discords_code(
-    start_sim: StartSim, identify: dict[str, object], code: int, rule: str
+    strict_sim: Sim, identify: dict[str, object], code: int, rule: str
 ) -> None:
-    sim = start_sim(
-        "--guilds", "40", "--required-multiple", "2", "--max-guilds-per-shard", "19", "--disallowed-intents", "256"
-    )
-    async with GatewayClient(sim.gateway_url) as client:
+    before = len(strict_sim.rules_broken())
+    async with GatewayClient(strict_sim.gateway_url) as client:
         await client.identify(**identify)  # type: ignore[arg-type]
         assert await client.close_code() == code
-    assert sim.rules_broken() == [rule]
+    assert strict_sim.rules_broken(after=before) == [rule]
 
 
 @pytest.mark.parametrize(
@@ -116,12 +122,13 @@ async def test_a_bad_identify_is_closed_with_discords_code(
         ('{"op":1,"d":null,"pad":"' + "x" * 4096 + '"}', 4002, "payload_too_big"),
     ],
 )
-async def test_a_bad_payload_is_closed_with_discords_code(sim: Sim, text: str, code: int, rule: str) -> None:
-    async with GatewayClient(sim.gateway_url) as client:
+async def test_a_bad_payload_is_closed_with_discords_code(shared_sim: Sim, text: str, code: int, rule: str) -> None:
+    before = len(shared_sim.rules_broken())
+    async with GatewayClient(shared_sim.gateway_url) as client:
         await client.until(op=10)
         await client.send_text(text)
         assert await client.close_code() == code
-    assert sim.rules_broken() == [rule]
+    assert shared_sim.rules_broken(after=before) == [rule]
 
 
 async def test_a_second_identify_is_4005_and_keeps_the_session(sim: Sim) -> None:

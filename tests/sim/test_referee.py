@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_sim.compression import PlainEncoder, ZlibStreamEncoder, ZstdStreamEncoder
+from gateway_sim.compression import ZLIB_SUFFIX, PlainEncoder, ZlibStreamEncoder, ZstdStreamEncoder
 from gateway_sim.dispatch import Dispatch
 from gateway_sim.envelope import KEYS, KeyOrder, dispatch_payloads
 from gateway_sim.faults import parse_fault
@@ -241,22 +242,39 @@ def test_a_shuffled_envelope_says_the_same(order: list[str] | None) -> None:
     assert {frozenset(keys) for keys in orders} == {frozenset(KEYS)}
 
 
-@pytest.mark.parametrize("encoder", [PlainEncoder(), ZlibStreamEncoder(), ZstdStreamEncoder()])
-@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
-def test_frames_have_the_right_length_at_every_border(encoder: PlainEncoder, size: int) -> None:
-    data = encoder.encode([b"x" * size, b"y"])
-    lengths = []
+def _messages(data: bytes) -> Iterator[bytes]:
+    """Take websocket frames apart."""
     while data:
         assert data[0] in {0x81, 0x82}
         short = data[1]
         head = {126: 4, 127: 10}.get(short, 2)
         length = short if head == 2 else int.from_bytes(data[2:head], "big")
-        lengths.append(length)
         assert len(data) >= head + length
+        yield data[head : head + length]
         data = data[head + length :]
+
+
+@pytest.mark.parametrize("encoder", [PlainEncoder(), ZlibStreamEncoder(), ZstdStreamEncoder()])
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_frames_have_the_right_length_at_every_border(encoder: PlainEncoder, size: int) -> None:
+    lengths = [len(message) for message in _messages(encoder.encode([b"x" * size, b"y"]))]
     assert len(lengths) >= 2
     if isinstance(encoder, PlainEncoder):
         assert lengths == [size, 1]
+
+
+@given(st.lists(st.binary(max_size=60_000), min_size=1, max_size=6))
+def test_split_zlib_payloads_end_with_the_whole_suffix_and_with_nothing_else(payloads: list[bytes]) -> None:
+    encoder, inflate = ZlibStreamEncoder(), zlib.decompressobj()
+    inflate.decompress(b"".join(_messages(encoder.encode([b"{}"] * 62))))  # the 64th payload is split in any case
+    buffer = b""
+    got = []
+    for message in _messages(encoder.encode(payloads)):
+        buffer += message
+        if message[-4:] == ZLIB_SUFFIX:
+            got.append(inflate.decompress(buffer))
+            buffer = b""
+    assert got == payloads
 
 
 # --- the record

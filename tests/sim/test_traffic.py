@@ -121,7 +121,7 @@ def test_sizes_are_those_of_discord(world: World) -> None:
 
     messages, presences, guilds = sizes("messages", 4000), sizes("presences", 1000), sizes("guilds", 60)
     assert 300 <= min(messages) < 700
-    assert 2000 < max(messages) <= 4096 * 1.2
+    assert 2000 < max(messages) <= 4096
     assert all(230 <= size <= 330 for size in presences)
     assert max(guilds) > 400_000
     assert min(guilds) < 20_000

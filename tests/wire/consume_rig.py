@@ -1,0 +1,292 @@
+"""What the consumers' tests stand on: gw-sim for REST, real gw-coordinator and gw-consume, frames by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aio_pika
+
+from eventbus.names import Names
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aio_pika.abc import AbstractChannel
+
+COMMANDS = Path(sys.executable).parent
+BOTS = Path(__file__).parent
+BOT_TOKEN = "bot.token.of-the-tests"
+PATIENCE_S = 30.0
+SHARD_COUNT = 2
+AUTHOR = {"id": "3", "username": "u", "discriminator": "0", "avatar": None, "global_name": None}
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A simulated Discord and a coordinator in a namespace of their own; each test has a group of its own in it."""
+
+    broker_url: str
+    names: Names
+    rest_url: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process of the fleet needs; nothing else of ours comes through."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+        return kept | {
+            "AMQP_URL": self.broker_url,
+            "GW_NAMESPACE": self.names.namespace,
+            "GW_REST_URL": self.rest_url,
+            "DISCORD_TOKEN": BOT_TOKEN,
+            "GW_LOG_FORMAT": "json",
+        }
+
+
+@contextlib.contextmanager
+def fleet(broker_url: str) -> Iterator[Fleet]:
+    """Start them, and end them."""
+    with contextlib.ExitStack() as ending:
+        simulator = [COMMANDS / "gw-sim", "--token", BOT_TOKEN, "--shards", str(SHARD_COUNT), "--guilds", "4"]
+        sim = ending.enter_context(_running(simulator, dict(os.environ), stdout=subprocess.PIPE))
+        assert sim.stdout is not None
+        rest_url = json.loads(sim.stdout.readline())["rest_url"]
+        running = Fleet(broker_url, Names(f"consume-{secrets.token_hex(4)}"), rest_url)
+        ending.enter_context(_running([COMMANDS / "gw-coordinator"], running.environment, stdout=subprocess.DEVNULL))
+        yield running
+
+
+@contextlib.contextmanager
+def _running(command: list[Any], environment: dict[str, str], *, stdout: int) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(command, env=environment, stdout=stdout, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+class ConsumeProcess:
+    """A gw-consume of its own."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], log_file: Path) -> None:
+        self._log_file = log_file
+        with log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=subprocess.DEVNULL, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The entries of its log, and of its children's."""
+        return [json.loads(line) for line in self._lines() if line.startswith("{")]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What it said to its user, without the log."""
+        return [line for line in self._lines() if not line.startswith("{")]
+
+    def _lines(self) -> list[str]:
+        return self._log_file.read_text().splitlines()
+
+    def logged(self, action: str) -> list[dict[str, Any]]:
+        return [entry for entry in self.log if entry.get("action") == action]
+
+    async def until_logged(self, action: str, *, count: int = 1) -> None:
+        def is_logged() -> bool:
+            has_ended = self.process.poll() is not None
+            is_there = len(self.logged(action)) >= count
+            assert is_there or not has_ended, self._lines()
+            return is_there
+
+        await eventually(is_logged)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def wait(self) -> int:
+        """The exit code."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.process.poll() is None:  # noqa: ASYNC110 - a process
+                await asyncio.sleep(0.02)
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+    async def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.wait()
+
+
+@dataclass
+class Rig:
+    """One test: its group, its processes, what its bots recorded, and a channel to publish and look by."""
+
+    fleet: Fleet
+    observer: AbstractChannel
+    directory: Path
+    group: str = field(default_factory=lambda: f"g{secrets.token_hex(4)}")
+    processes: list[ConsumeProcess] = field(default_factory=list)
+    _seq: int = 0
+
+    @property
+    def names(self) -> Names:
+        return self.fleet.names
+
+    @property
+    def queue(self) -> str:
+        return self.names.group(self.group)
+
+    def start(self, *arguments: str, **environment: str) -> ConsumeProcess:
+        """A gw-consume; `environment` changes what it gets, "" takes a variable away."""
+        defaults = {
+            "GW_ENTRYPOINT": "consume_bots:setup",
+            "GW_ENTRYPOINT_DIR": str(BOTS),
+            "GW_GROUP": self.group,
+            "RECORD_FILE": str(self.record_file),
+        }
+        full = {name: value for name, value in (self.fleet.environment | defaults | environment).items() if value}
+        log_file = self.directory / f"{len(self.processes)}.log"
+        process = ConsumeProcess([str(COMMANDS / "gw-consume"), *arguments], full, log_file)
+        self.processes.append(process)
+        return process
+
+    async def started(self, *arguments: str, **environment: str) -> ConsumeProcess:
+        """One that consumes."""
+        process = self.start(*arguments, **environment)
+        await process.until_logged("consuming")
+        return process
+
+    @property
+    def record_file(self) -> Path:
+        return self.directory / "record"
+
+    def let_go(self) -> None:
+        """Let the handlers that hold end."""
+        (self.directory / "record.go").touch()
+
+    def recorded(self, what: str, **fields: Any) -> list[dict[str, Any]]:
+        """What the bots wrote down."""
+        if not self.record_file.exists():
+            return []
+        entries = [json.loads(line) for line in self.record_file.read_text().splitlines()]
+        return [one for one in entries if one["what"] == what and all(one[k] == v for k, v in fields.items())]
+
+    async def until_recorded(self, what: str, *, count: int = 1, **fields: Any) -> list[dict[str, Any]]:
+        await eventually(lambda: len(self.recorded(what, **fields)) >= count)
+        return self.recorded(what, **fields)
+
+    async def publish_raw(self, event_type: str, body: bytes, *, shard: int = 0, **changes: Any) -> None:
+        """A frame, as a worker publishes it, unless `changes` say otherwise. DeliveryError: nobody wants it."""
+        self._seq += 1
+        headers = {
+            "shard": shard,
+            "shard_count": SHARD_COUNT,
+            "fencing_token": 5,
+            "replayed": False,
+            "received_at": time.time(),
+        }
+        properties: dict[str, Any] = {
+            "content_type": "application/json",
+            "delivery_mode": aio_pika.DeliveryMode.PERSISTENT,
+            "type": event_type,
+            "message_id": f"session-{shard}:{self._seq}",
+            "headers": headers,
+        }
+        message = aio_pika.Message(body, **{**properties, **changes})
+        exchange = await self.observer.declare_exchange(self.names.event(event_type), type="topic", durable=True)
+        await exchange.publish(message, str(shard), timeout=10)
+
+    async def publish(self, event_type: str, d: Any, **changes: Any) -> None:
+        body = json.dumps({"t": event_type, "s": self._seq + 1, "op": 0, "d": d}).encode()
+        await self.publish_raw(event_type, body, **changes)
+
+    async def say(self, content: str, **changes: Any) -> None:
+        """A MESSAGE_CREATE."""
+        await self.publish("MESSAGE_CREATE", message(content, self._seq + 1), **changes)
+
+    async def is_wanted(self, event_type: str, d: Any) -> bool:
+        """Whether a dispatch of the type reaches a queue."""
+        try:
+            await self.publish(event_type, d)
+        except aio_pika.exceptions.DeliveryError:
+            return False
+        return True
+
+    async def ready_count(self, queue: str) -> int:
+        declared = await self.observer.declare_queue(queue, passive=True)
+        return declared.declaration_result.message_count or 0
+
+    async def dead_letters(self, *, count: int = 1) -> list[aio_pika.abc.AbstractIncomingMessage]:
+        queue = await self.observer.get_queue(self.names.dead(self.group))
+        found: list[aio_pika.abc.AbstractIncomingMessage] = []
+
+        async def take() -> bool:
+            letter = await queue.get(fail=False, no_ack=True, timeout=10)
+            if letter is not None:
+                found.append(letter)
+            return len(found) >= count
+
+        await eventually(take)
+        return found
+
+    async def has_settled_all(self) -> bool:
+        """Whether the queue is empty when all its consumers are gone: nothing is left unacknowledged."""
+        return await self.ready_count(self.queue) == 0 and await self.ready_count(f"{self.queue}.interactions") == 0
+
+
+@contextlib.asynccontextmanager
+async def rig(fleet: Fleet, observer: AbstractChannel, directory: Path) -> Any:
+    """A Rig whose processes end with it, and whose queues go."""
+    tested = Rig(fleet, observer, directory)
+    try:
+        yield tested
+    finally:
+        for process in tested.processes:
+            if process.process.poll() is None:
+                process.process.kill()
+            process.process.wait()
+        for queue in (tested.queue, f"{tested.queue}.interactions", tested.names.dead(tested.group)):
+            await observer.queue_delete(queue)
+
+
+def message(content: str, number: int = 1) -> dict[str, Any]:
+    """`d` of a MESSAGE_CREATE in a direct message."""
+    return {
+        "id": str(number), "channel_id": "2", "content": content, "timestamp": "2026-01-02T03:04:05+00:00",
+        "author": AUTHOR, "edited_timestamp": None, "flags": 0, "tts": False, "mention_everyone": False,
+        "mentions": [], "mention_roles": [], "attachments": [], "embeds": [], "pinned": False, "type": 0,
+    }  # fmt: skip
+
+
+def typing(channel: int) -> dict[str, Any]:
+    """`d` of a TYPING_START in a direct message."""
+    return {"channel_id": str(channel), "user_id": "3", "timestamp": 1767312000}
+
+
+def interaction(number: int) -> dict[str, Any]:
+    """`d` of an INTERACTION_CREATE: a button was pressed in a direct message."""
+    return {
+        "id": str(number), "application_id": "8", "type": 3, "token": "t", "version": 1, "channel_id": "2",
+        "channel": {"id": "2", "type": 1, "last_message_id": None, "recipients": [AUTHOR]}, "user": AUTHOR,
+        "locale": "en-US", "entitlements": [], "authorizing_integration_owners": {}, "context": 1,
+        "data": {"custom_id": "c", "component_type": 2}, "message": message("m", 9), "app_permissions": "0",
+    }  # fmt: skip
