@@ -121,6 +121,10 @@ class Consumer:
             ) from error
         except hikari.NotFoundError as error:
             raise ConfigurationError(f"there is no Discord API at {url} (404): correct --rest-url") from error
+        except (LookupError, TypeError, ValueError) as error:
+            raise DiscordUnreachableError(
+                f"what answers at {url} is not Discord's REST API ({error!r}): correct --rest-url"
+            ) from error
         except (hikari.HTTPError, aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = " ".join(str(error).split()) or f"no answer within {timeout_s:g} s"
             raise DiscordUnreachableError(

@@ -93,6 +93,7 @@ class Group:
     async def drain(self) -> None:
         """Take no more, and wait until every handler ended and every delivery is settled."""
         await self._queues.stop()
+        _log.info("taking no more", extra={"action": "taking_no_more"})
         await asyncio.gather(*(lane.drain() for lane in self._lanes.values()))
 
     async def cancel(self) -> int:

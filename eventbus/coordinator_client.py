@@ -34,7 +34,10 @@ class CoordinatorClient:
         body = await self._rpc.call(
             exchange="", routing_key=self._names.coordinator, body=messages.encode(request), timeout_s=timeout_s
         )
-        reply = messages.decode(messages.coordinator_reply, body)
+        try:
+            reply = messages.decode(messages.coordinator_reply, body)
+        except messages.MalformedMessageError as error:
+            raise RemoteError(messages.ErrorCode.INTERNAL, f"the coordinator's answer is malformed: {error}") from error
         if isinstance(reply, messages.Failure):
             raise RemoteError(reply.code, reply.message, reply.retry_after_s)
         if not isinstance(reply, reply_type):

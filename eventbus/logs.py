@@ -54,5 +54,6 @@ def configure(level: str, log_format: str, *, secrets: tuple[str, ...] = ()) -> 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("aio_pika", "aiormq", "aiormq.connection", "asyncio"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    for repeats_us in ("aio_pika", "aiormq"):  # with a traceback for every broker that is away
+        logging.getLogger(repeats_us).setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(max(logging.WARNING, root.level))

@@ -6,6 +6,7 @@ import random
 import time
 from collections import OrderedDict
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -39,6 +40,7 @@ _SLOTS = 1000  # channels, roles or emojis of one guild: one millisecond each
 
 _DEFAULT_APPLICATION_MS = 100_000_000_000
 _CACHED_GUILDS = 512
+_CACHED_IDS = 4096
 _LARGE_MEMBERS = 2500
 
 
@@ -72,6 +74,9 @@ class World:
         self.messages: OrderedDict[str, JsonObject] = OrderedDict()
         """Messages that were created over REST, oldest first; REST bounds them."""
         self._large_guilds = large_guilds
+        self.channel_ids = lru_cache(_CACHED_IDS)(self._channel_ids)
+        self.role_ids = lru_cache(_CACHED_IDS)(self._role_ids)
+        self.member_ids = lru_cache(_CACHED_IDS)(self._member_ids)
         self._member_patches: dict[tuple[int, int], JsonObject] = {}
         self._first_id = self._last_id = (int(clock() * 1000) - DISCORD_EPOCH_MS) << 22
         self._guilds: OrderedDict[int, JsonObject] = OrderedDict()
@@ -115,7 +120,7 @@ class World:
         guild_id = self.guild_ids[index]
         return guild_id if channel_id in self.channel_ids(guild_id) else None
 
-    def channel_ids(self, guild_id: int) -> tuple[int, ...]:
+    def _channel_ids(self, guild_id: int) -> tuple[int, ...]:
         """The ids of the guild's channels, categories first, in order of position."""
         return self._slots(_CHANNEL_MS, guild_id, 160 if self.is_large(guild_id) else 4 + (guild_id >> 22) % 9)
 
@@ -127,7 +132,7 @@ class World:
         """The id of the guild's first voice channel."""
         return self.channel_ids(guild_id)[guild_payloads.VOICE_SLOT]
 
-    def role_ids(self, guild_id: int) -> tuple[int, ...]:
+    def _role_ids(self, guild_id: int) -> tuple[int, ...]:
         """The ids of the guild's roles; the first is @everyone and equals the guild's id."""
         count = 90 if self.is_large(guild_id) else 2 + (guild_id >> 22) % 6
         return (guild_id, *self._slots(_ROLE_MS, guild_id, count))
@@ -192,7 +197,7 @@ class World:
             "primary_guild": None,
         }
 
-    def member_ids(self, guild_id: int) -> tuple[int, ...]:
+    def _member_ids(self, guild_id: int) -> tuple[int, ...]:
         """The user ids of the guild's members; the first is the bot, the second the owner."""
         index = self._index(guild_id)
         count = _LARGE_MEMBERS if index < self._large_guilds else 3 + index * 7 % 24

@@ -74,9 +74,12 @@ class Demo:
         with self._log.open("w", encoding="utf-8") as log:
             async with Supervisor(lambda name, line: print(f"{name} | {line}", file=log), self._say) as supervisor:
                 fleet = Fleet(supervisor, environment)
-                control_url = await self._start(fleet, Broker(amqp_url))
-                async with SimulatorClient(control_url) as simulator:
-                    return await self._stream(fleet, simulator, stop)
+                return await supervisor.run(self._play_on(fleet, Broker(amqp_url), stop))
+
+    async def _play_on(self, fleet: Fleet, broker: Broker, stop: asyncio.Event) -> tuple[Tally, dict[str, Any]]:
+        control_url = await self._start(fleet, broker)
+        async with SimulatorClient(control_url) as simulator:
+            return await self._stream(fleet, simulator, stop)
 
     async def _start(self, fleet: Fleet, broker: Broker) -> str:
         self._say(f"starting: simulated Discord, coordinator, 2 consumers, 2 workers ({SHARD_COUNT} shards)")

@@ -39,16 +39,26 @@ async def _run(settings: RunSettings, stop: asyncio.Event) -> None:
             url = node.url
         supervisor = await stack.enter_async_context(Supervisor(printer.line, printer.say))
         fleet = Fleet(supervisor, _environment(settings, url))
-        starting = asyncio.create_task(_start(settings, fleet, Broker(url), printer.say), name="start")
-        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await supervisor.run(_until_stopped(settings, fleet, Broker(url), printer.say, stop))
+        finally:
+            printer.say("draining; Ctrl-C again leaves at once")
+            await fleet.drain()
+
+
+async def _until_stopped(
+    settings: RunSettings, fleet: Fleet, broker: Broker, say: Callable[[str], None], stop: asyncio.Event
+) -> None:
+    starting = asyncio.create_task(_start(settings, fleet, broker, say), name="start")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
         await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            await stop.wait()
-        else:
-            starting.cancel()
-        printer.say("draining; Ctrl-C again leaves at once")
-        await fleet.drain()
+            await stopping
+    finally:
+        starting.cancel()
+        stopping.cancel()
 
 
 async def _start(settings: RunSettings, fleet: Fleet, broker: Broker, say: Callable[[str], None]) -> None:

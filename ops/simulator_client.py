@@ -55,6 +55,14 @@ class SimulatorClient:
         """Send an interaction; its id and token."""
         return dict(orjson.loads(await self._call("POST", "/interaction", settings)))
 
+    async def rest_journal(self) -> dict[str, Any]:
+        """What clients asked of REST: requests, `answers` by interaction id, unknown routes."""
+        return dict(orjson.loads(await self._call("GET", "/rest")))
+
+    async def fault(self, **settings: object) -> None:
+        """Provoke a fault, for example `kind="close", code=4000`."""
+        await self._call("POST", "/faults", settings)
+
     async def _call(self, method: str, path: str, body: object = None) -> bytes:
         data = None if body is None else orjson.dumps(body)
         try:

@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from eventbus.errors import EXIT_USAGE
 from ops import launch_child
@@ -20,7 +20,10 @@ from ops.errors import ChildFailedError, ChildRefusedError
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+T = TypeVar("T")
 
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 30.0
@@ -63,23 +66,52 @@ class Child:
 class Supervisor:
     """`async with`; children are added, stopped and killed at will. `on_line(name, line)` gets all their output.
 
-    Leaving the block stops what still runs. ChildRefusedError or ChildFailedError comes out of the block when a child
-    cannot be kept running.
+    Leaving the block stops what still runs. A child that cannot be kept running ends `run()`, and the block, with
+    ChildRefusedError or ChildFailedError.
     """
 
     def __init__(self, on_line: Callable[[str, str], None], on_event: Callable[[str], None]) -> None:
         self._on_line = on_line
         self._on_event = on_event
         self._group = asyncio.TaskGroup()
+        self._failure: ChildRefusedError | ChildFailedError | None = None
+        self._failed = asyncio.Event()
         self.children: list[Child] = []
 
-    async def __aenter__(self) -> Supervisor:
+    async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         return self
 
-    async def __aexit__(self, *error: object) -> None:
-        await asyncio.shield(self.stop(list(self.children)))
-        await self._group.__aexit__(*error)  # type: ignore[arg-type]
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop(list(self.children))
+        await self._group.__aexit__(kind, error, traceback)
+        if error is None:
+            self._raise_failure()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, which is cancelled if a child cannot be kept running."""
+        working = asyncio.create_task(work, name="work")
+        failing = asyncio.create_task(self._failed.wait(), name="failure of a child")
+        try:
+            await asyncio.wait([working, failing], return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                working.cancel()
+                await asyncio.wait([working])
+                self._raise_failure()
+            return working.result()
+        finally:
+            working.cancel()
+            failing.cancel()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, failure: ChildRefusedError | ChildFailedError) -> None:
+        self._failure = self._failure or failure
+        self._failed.set()
 
     def add(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Child:
         """Start a child and keep it running."""
@@ -114,12 +146,14 @@ class Supervisor:
                 if child.stopping.is_set() or code == 0:
                     return
                 if code == EXIT_USAGE:
-                    raise ChildRefusedError(child.name, list(child.last_lines))
+                    self._fail(ChildRefusedError(child.name, list(child.last_lines)))
+                    return
                 if loop.time() - started_at > STABLE_S:
                     backoff_s, restarts_in_a_row = FIRST_BACKOFF_S, 0
                 restarts_in_a_row += 1
                 if restarts_in_a_row > MAX_RESTARTS:
-                    raise ChildFailedError(child.name, code, list(child.last_lines))
+                    self._fail(ChildFailedError(child.name, code, list(child.last_lines)))
+                    return
                 self._on_event(f"{child.name} ended with {describe_exit(code)}; started again in {backoff_s:g} s")
                 child.state = ChildState.BACKING_OFF
                 await _wait(child.stopping, backoff_s)

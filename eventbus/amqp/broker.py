@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CONTROL_HEARTBEAT_S = 10
 ATTEMPT_TIMEOUT_S = 10.0
+_INSTEAD_OF_OPEN_OK = "Connection.OpenOk"
+"""All that aiormq tells of the Connection.Close by which RabbitMQ refuses a virtual host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,10 @@ async def connect(broker: Broker, *, name: str) -> AbstractConnection:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    return any(word in str(error) for word in ("ACCESS_REFUSED", "NOT_ALLOWED"))
+    return any(word in str(error) for word in ("ACCESS_REFUSED", "NOT_ALLOWED", _INSTEAD_OF_OPEN_OK))
 
 
 def _reason(error: BaseException) -> str:
+    if _INSTEAD_OF_OPEN_OK in str(error):
+        return "there is no such virtual host, or no permission for it"
     return str(error).split("(")[0].strip(" .'\"") or type(error).__name__

@@ -113,7 +113,7 @@ class DeadLetters:
         message = Message(
             delivery.body,
             headers={
-                **delivery.message.headers,
+                **{name: _kept(value) for name, value in delivery.headers.items()},
                 "reason": reason[:MAX_REASON_LENGTH],
                 "origin": delivery.queue,
                 "attempts": delivery.attempts,
@@ -131,6 +131,11 @@ class DeadLetters:
         except UnroutableError:
             await declare_dead_letters(self._channel, self._queue)  # deleted behind our back
             await publish_routed(self._channel, "", self._queue, message)
+
+
+def _kept(value: Any) -> Any:  # noqa: ANN401 - any AMQP value
+    """pamqp sends a float in single precision, which is minutes off for a time: whole seconds are nearer."""
+    return round(value) if isinstance(value, float) else value
 
 
 async def declare_dead_letters(channel: AbstractChannel, queue: str) -> None:

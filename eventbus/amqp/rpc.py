@@ -148,9 +148,9 @@ class RpcServer:
             channel, request = await self._waiting.get()
             if channel.is_closed:
                 continue  # the request was redelivered to whoever consumes the queue now
-            reply = await self._reply_to(request.body)
             try:
-                await _send_reply(channel, request, reply)
+                if not _is_ping(request):
+                    await _send_reply(channel, request, await self._reply_to(request.body))
                 await request.ack()
             except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
                 _log.warning("a reply could not be sent", extra={"action": "reply_lost", "reason": repr(error)})
@@ -164,6 +164,11 @@ class RpcServer:
         except Exception as error:  # noqa: BLE001 - the border of one control request: the service goes on
             _log.exception("request failed", extra={"action": "request_failed"})
             return messages.Failure(code=messages.ErrorCode.INTERNAL, message=f"the request failed: {error}")
+
+
+def _is_ping(request: AbstractIncomingMessage) -> bool:
+    """Whether somebody only wanted to know, from the broker, that the queue is there (`is_bound`)."""
+    return not request.body and request.reply_to is None
 
 
 async def _send_reply(channel: AbstractChannel, request: AbstractIncomingMessage, reply: messages.Message) -> None:

@@ -4,7 +4,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import amqplib from 'amqplib';
-import { bury, handle } from './dispatch.mjs';
+import { settle } from './dispatch.mjs';
 import { loadHandlers, readSettings, Refusal } from './settings.mjs';
 import { declare } from './topology.mjs';
 
@@ -40,7 +40,7 @@ async function consume(settings, handlers, running, stopped, onReady) {
 
   const connections = [];
   try {
-    // Dead letters have a connection of their own: in an alarm RabbitMQ reads nothing more from one that publishes.
+    // The second is for dead letters: in an alarm RabbitMQ reads nothing more from a connection that publishes.
     for (let count = 0; count < 2; count += 1) connections.push(await connect(settings.url, lose));
     const [connection, outlet] = connections;
     const channel = (await connection.createChannel()).on('error', lose);
@@ -50,19 +50,11 @@ async function consume(settings, handlers, running, stopped, onReady) {
       deadLetters.close().catch(lose);
     });
 
-    const settle = async (queue, delivery) => {
-      const reason = await handle(handlers, delivery);
-      try {
-        if (reason !== null) await bury(deadLetters, settings, queue, delivery, reason);
-        channel.ack(delivery);
-      } catch (error) {
-        log(`${delivery.properties.messageId} could not be settled, so it comes again: ${why(error)}`);
-        try { channel.nack(delivery); } catch { /* the channel is closed, which does the same */ }
-      }
-    };
     const consumeQueue = (queue) => channel.consume(queue, (delivery) => {
       if (delivery === null) return lose(new Error(`the queue ${queue} is gone`));
-      const task = settle(queue, delivery).finally(() => running.delete(task));
+      const task = settle(delivery, queue, { handlers, channel, deadLetters, settings })
+        .then((complaint) => complaint && log(complaint))
+        .finally(() => running.delete(task));
       return running.add(task);
     });
 
@@ -71,7 +63,8 @@ async function consume(settings, handlers, running, stopped, onReady) {
     const consumers = [await consumeQueue(settings.queue), await consumeQueue(settings.lane)];
     onReady();
     await Promise.race([stopped, lost]);
-    await Promise.all(consumers.map(({ consumerTag }) => channel.cancel(consumerTag)));
+    
+    log(`stopping: ${running.size} dispatches are still being handled`);
     await Promise.all(running);
     await channel.close(); // its answer means that the acknowledgements arrived
   } finally {
@@ -91,9 +84,8 @@ async function main() {
   const stopping = new AbortController();
   const stopped = new Promise((resolve) => { stopping.signal.addEventListener('abort', resolve); });
   const stop = () => {
-    log(`stopping; ${running.size} handlers are running`);
     stopping.abort();
-    const giveUp = () => fail(new Error(`${running.size} handlers did not end: their dispatches come again`));
+    const giveUp = () => fail(new Error(`${running.size} dispatches were not handled in time: they come again`));
     setTimeout(giveUp, DRAIN_TIMEOUT_MS);
   };
   for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop); // a second one ends the process at once

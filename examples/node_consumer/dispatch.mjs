@@ -2,19 +2,38 @@
 
 const CONFIRM_TIMEOUT_MS = 30_000;
 
+/**
+ * Handle one delivery from `origin`, a queue's name, and acknowledge it when that is done. Never throws: returns null, or
+ * a sentence for the log.
+ */
+export async function settle(delivery, origin, { handlers, channel, deadLetters, settings }) {
+  const { messageId } = delivery.properties;
+  const reason = await handle(handlers, delivery);
+  try {
+    if (reason !== null) await bury(deadLetters, settings, origin, delivery, reason);
+    channel.ack(delivery);
+    return reason && `${messageId} became a dead letter: ${reason}`;
+  } catch (error) {
+    try {
+      channel.nack(delivery);
+    } catch { /* the channel is closed, which does the same */ }
+    return `${messageId} could not be settled, so it comes again: ${error.message}`;
+  }
+}
+
 /** Run the handler of the delivery's event type. Returns why that was not possible, in one sentence, or null. */
-export async function handle(handlers, delivery) {
+async function handle(handlers, delivery) {
   let frame;
   try {
     frame = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(delivery.content));
   } catch (error) {
     return `The body is not JSON: ${error.message}`;
   }
-  if (typeof frame?.t !== 'string' || frame.d === undefined) {
-    return 'The body is not a dispatch: it has no keys "t" and "d".';
+  if (frame?.op !== 0 || typeof frame.t !== 'string') {
+    return 'The body is no dispatch: "op" must be 0 and "t" the event type.';
   }
   const handler = handlers.get(frame.t);
-  if (!handler) return null; // bound by another process of the group
+  if (!handler) return null; // bound by another process of the group, or by an earlier version
   try {
     await handler(frame.d, about(delivery));
     return null;
@@ -30,7 +49,7 @@ function about({ fields, properties }) {
 }
 
 /** Publish the delivery to the queue of dead letters and wait for the confirm; throws if it is not confirmed. */
-export async function bury(channel, settings, origin, { content, properties }, reason) {
+async function bury(channel, settings, origin, { content, properties }, reason) {
   const { 'x-delivery-count': redeliveries = 0, ...headers } = properties.headers ?? {};
   const options = {
     ...properties,

@@ -1,6 +1,6 @@
 // Handlers: each export named after an event type is called with the dispatch's `d` and what is known about it.
 
-const API = process.env.DISCORD_API_URL ?? 'https://discord.com/api/v10';
+const API = process.env.GW_REST_URL ?? 'https://discord.com/api/v10';
 const APPLICATION_COMMAND = 2;
 const CHANNEL_MESSAGE = 4;
 const ANSWER_TIMEOUT_MS = 3_000; // Discord awaits the first answer no longer

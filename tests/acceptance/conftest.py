@@ -49,17 +49,17 @@ class Stage:
         """The lines that contain `text`."""
         return [line for line in self.lines if text in line]
 
-    async def start(self, *simulator_options: str, consumer_count: int = 2) -> None:
-        """Start simulator, coordinator and consumers that record what they handle; workers are the test's."""
+    async def start(
+        self, *simulator_options: str, consumer_count: int = 2, entrypoint: str = "recording_bot:setup"
+    ) -> None:
+        """Start simulator, coordinator and consumers of an example bot; workers are the test's."""
         simulator = await self.fleet.start_simulator(
             "--guilds", "40", "--heartbeat-interval-ms", "5000", *simulator_options
         )
         self.simulator = SimulatorClient(simulator.control_url)
         self.fleet.add_coordinator()
         for _ in range(consumer_count):
-            self.fleet.add_consumer(
-                "--entrypoint", "recording_bot:setup", "--entrypoint-dir", str(EXAMPLES), "--group", GROUP
-            )
+            self.fleet.add_consumer("--entrypoint", entrypoint, "--entrypoint-dir", str(EXAMPLES), "--group", GROUP)
         if consumer_count:
             await self.consuming(consumer_count)
 

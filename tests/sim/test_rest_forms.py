@@ -96,7 +96,7 @@ HANDLERS = Handlers()
 
 
 @given(body=JSON | MESSAGE_LIKE | COMMAND_LIKE | st.lists(COMMAND_LIKE, max_size=2), which=st.integers(0, 6))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_no_body_whatever_makes_a_handler_fail(body: Any, which: int) -> None:
     world = HANDLERS.world
     channel = world.text_channel_ids(world.guild_ids[1])[0]
@@ -118,7 +118,7 @@ def test_no_body_whatever_makes_a_handler_fail(body: Any, which: int) -> None:
     kind=st.sampled_from(INTERACTION_KINDS),
     answer_type=st.sampled_from([*range(13), None, "4", [], {}]),
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_no_answer_whatever_makes_a_handler_fail(data: Any, kind: str, answer_type: Any) -> None:
     payload = orjson.loads(make_interaction(HANDLERS.world, kind).data)
     path = f"/interactions/{payload['id']}/{payload['token']}/callback"

@@ -202,7 +202,7 @@ class Rig:
             "shard_count": SHARD_COUNT,
             "fencing_token": 5,
             "replayed": False,
-            "received_at": time.time(),
+            "received_at": int(time.time()),  # aio-pika would make a float a single
         }
         properties: dict[str, Any] = {
             "content_type": "application/json",
@@ -289,4 +289,5 @@ def interaction(number: int) -> dict[str, Any]:
         "channel": {"id": "2", "type": 1, "last_message_id": None, "recipients": [AUTHOR]}, "user": AUTHOR,
         "locale": "en-US", "entitlements": [], "authorizing_integration_owners": {}, "context": 1,
         "data": {"custom_id": "c", "component_type": 2}, "message": message("m", 9), "app_permissions": "0",
+        "attachment_size_limit": 1,
     }  # fmt: skip
