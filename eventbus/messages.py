@@ -53,7 +53,7 @@ class Part(BaseModel):
 class Session(Part):
     """A Discord gateway session, as far as another worker needs it to resume: `seq` is the last confirmed one."""
 
-    session_id: Annotated[str, Field(min_length=1, max_length=256)]
+    session_id: Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]  # with `:seq`, it fits into a message_id
     resume_url: Annotated[str, Field(max_length=2048)]
     seq: Annotated[int, Field(ge=0)]
     shard_count: Annotated[int, Field(ge=1)]

@@ -63,7 +63,7 @@ async function consume(settings, handlers, running, stopped, onReady) {
     const consumers = [await consumeQueue(settings.queue), await consumeQueue(settings.lane)];
     onReady();
     await Promise.race([stopped, lost]);
-    
+    await Promise.all(consumers.map(({ consumerTag }) => channel.cancel(consumerTag)));
     log(`stopping: ${running.size} dispatches are still being handled`);
     await Promise.all(running);
     await channel.close(); // its answer means that the acknowledgements arrived

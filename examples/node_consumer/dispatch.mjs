@@ -1,10 +1,11 @@
 // One delivery: read it, hand it to its handler, or publish it to the dead letters with the reason.
 
 const CONFIRM_TIMEOUT_MS = 30_000;
+const MAX_REASON_LENGTH = 1_000; // an AMQP header must stay small
 
 /**
- * Handle one delivery from `origin`, a queue's name, and acknowledge it when that is done. Never throws: returns null, or
- * a sentence for the log.
+ * Handle one delivery from the queue `origin`, and acknowledge it when that is done. Never throws: returns null, or a
+ * sentence for the log.
  */
 export async function settle(delivery, origin, { handlers, channel, deadLetters, settings }) {
   const { messageId } = delivery.properties;
@@ -53,7 +54,7 @@ async function bury(channel, settings, origin, { content, properties }, reason) 
   const { 'x-delivery-count': redeliveries = 0, ...headers } = properties.headers ?? {};
   const options = {
     ...properties,
-    headers: { ...headers, reason, origin, attempts: redeliveries + 1 },
+    headers: { ...headers, reason: reason.slice(0, MAX_REASON_LENGTH), origin, attempts: redeliveries + 1 },
     expiration: undefined, // a dead letter stays
     userId: undefined, // RabbitMQ refuses any but the own
     mandatory: true, // else a message to a deleted queue is confirmed and lost
