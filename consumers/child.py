@@ -1,6 +1,7 @@
 """One consumer process under a supervisor: both ends of what they tell each other.
 
-The child writes to a pipe when it consumes, and asks the kernel for a SIGTERM when its parent is gone.
+The child writes to a pipe when it consumes, and asks the kernel for a signal when its parent is gone: SIGHUP, because
+the kernel sends it once for each thread of the parent, and a second SIGTERM would force the end.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Mapping
+
+PARENT_GONE = signal.SIGHUP
 
 _READY_FD = "GW_CHILD_READY_FD"
 _PARENT_PID = "GW_CHILD_PARENT_PID"
@@ -81,11 +84,11 @@ class Child:
 
 
 def tie_to_parent() -> None:
-    """The child's end: have the kernel send us SIGTERM when the parent ends. Nothing happens without a supervisor."""
+    """The child's end: have the kernel send us PARENT_GONE when the parent ends; nothing without a supervisor."""
     parent_pid = os.environ.pop(_PARENT_PID, None)
     if parent_pid is None:
         return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, PARENT_GONE, 0, 0, 0)
     if os.getppid() != int(parent_pid):
         sys.exit("gw-consume: the supervisor is gone")  # it ended before the line above took hold
 

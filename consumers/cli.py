@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from consumers.bot import Bot
-from consumers.child import announce_ready, take_ready_pipe, tie_to_parent
+from consumers.child import PARENT_GONE, announce_ready, take_ready_pipe, tie_to_parent
 from consumers.entrypoint import call_entrypoint, load_entrypoint
 from consumers.serve import serve
 from consumers.settings import ConsumerSettings
@@ -39,6 +39,7 @@ def run(settings: ConsumerSettings) -> None:
 
 def _consume(settings: ConsumerSettings, ready_pipe: int | None) -> Callable[[asyncio.Event], Awaitable[None]]:
     async def consume(stop: asyncio.Event) -> None:
+        asyncio.get_running_loop().add_signal_handler(PARENT_GONE, stop.set)
         function = load_entrypoint(settings.entrypoint, settings.entrypoint_dir)
         bot = Bot.from_settings(settings)
         await call_entrypoint(function, bot, settings.entrypoint, settings.entrypoint_dir)

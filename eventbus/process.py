@@ -7,18 +7,20 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from eventbus import logs
 from eventbus.errors import ConfigurationError, RelayError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from eventbus.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def run_process(name: str, settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -45,6 +47,20 @@ def run_main(name: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
             for problem in problems:
                 sys.stderr.write(f"{name}: {problem}\n")
         sys.exit(max(error.exit_code for error in errors))
+
+
+async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`; None, with `work` cancelled, if `stop` is set first."""
+    working = asyncio.create_task(work, name="start")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.wait([working])
 
 
 def _leaves(group: BaseExceptionGroup[RelayError]) -> list[RelayError]:

@@ -40,7 +40,6 @@ async def _work(settings: WorkerSettings, stop: asyncio.Event) -> None:
             settings, worker_id=worker_id, names=names, coordinator=coordinator, publisher=publisher, tools=tools
         )
         try:
-            await publisher.open(timeout_s=settings.connect_timeout_s)
             await worker.run(stop, link)
         finally:
             await publisher.close()

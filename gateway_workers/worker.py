@@ -18,6 +18,7 @@ from eventbus.errors import (
     UnroutableError,
 )
 from eventbus.messages import ErrorCode, HeldLease, Lease, Leases
+from eventbus.process import unless_stopped
 from eventbus.shard_ranges import format_shards
 from gateway_workers.shard import Shard
 
@@ -69,8 +70,9 @@ class Worker:
         """
         await self._inbox.bind(self._names.control, messages.ROLL_CALL_KEY)
         inbox = RpcServer(link, declare=self._inbox.declare, handle=self._on_message)
-        await link.open(timeout_s=self._settings.connect_timeout_s)
-        first = await self._register_first()
+        first = await unless_stopped(stop, self._enter(link))
+        if first is None:
+            return
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(link.keep(), name="link"),
@@ -87,6 +89,11 @@ class Worker:
                 task.cancel()
 
     # Leases
+
+    async def _enter(self, link: Link) -> Leases:
+        await self._publisher.open(timeout_s=self._settings.connect_timeout_s)
+        await link.open(timeout_s=self._settings.connect_timeout_s)
+        return await self._register_first()
 
     async def _register_first(self) -> Leases:
         try:

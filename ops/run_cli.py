@@ -15,7 +15,7 @@ from eventbus.amqp.link import Link
 from eventbus.amqp.rpc import RpcClient
 from eventbus.coordinator_client import CoordinatorClient
 from eventbus.names import Names
-from eventbus.process import run_process
+from eventbus.process import run_process, unless_stopped
 from eventbus.settings import command, run_command
 from ops.broker_node import BrokerNode
 from ops.fleet import Fleet
@@ -49,16 +49,8 @@ async def _run(settings: RunSettings, stop: asyncio.Event) -> None:
 async def _until_stopped(
     settings: RunSettings, fleet: Fleet, broker: Broker, say: Callable[[str], None], stop: asyncio.Event
 ) -> None:
-    starting = asyncio.create_task(_start(settings, fleet, broker, say), name="start")
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    try:
-        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            starting.result()
-            await stopping
-    finally:
-        starting.cancel()
-        stopping.cancel()
+    await unless_stopped(stop, _start(settings, fleet, broker, say))
+    await stop.wait()
 
 
 async def _start(settings: RunSettings, fleet: Fleet, broker: Broker, say: Callable[[str], None]) -> None:
