@@ -5,7 +5,7 @@ from __future__ import annotations
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 10.0
 HEALTHY_AFTER_S = 60.0
-MAX_FAILED_STARTS = 5
+MAX_FAILED_STARTS = 3
 # More than the queue's delivery limit of 20: a dispatch that kills consumers becomes a dead letter before we give up.
 MAX_CRASHES = 25
 

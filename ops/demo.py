@@ -152,10 +152,8 @@ class Demo:
             )
 
     async def _settle(self, simulator: SimulatorClient) -> None:
-        sent = int((await simulator.verdict())["sent"])
-
         async def all_handled() -> bool:
-            return len({message_id for message_id, _ in self._read_records()}) >= sent
+            return not tally(await simulator.ledger(), self._read_records()).lost
 
         try:
             await _until(all_handled, SETTLE_TIMEOUT_S, "")

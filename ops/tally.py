@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+HANDSHAKES = frozenset({"READY", "RESUMED"})
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:
@@ -29,17 +31,21 @@ class Tally:
 def tally(ledger: Iterable[tuple[str, str, float]], record: Iterable[tuple[str, float]]) -> Tally:
     """Compare `ledger` (message id, type, sent at) with `record` (message id, handled at).
 
-    A dispatch that was handled twice counts once as handled and once as duplicated.
+    A dispatch that was handled twice counts once as handled and once as duplicated. READY and RESUMED are left out:
+    they belong to one connection, and Discord does not send them again when that connection is lost.
     """
-    sent = {message_id: (event_type, at) for message_id, event_type, at in ledger}
+    events = ((message_id, event_type, at) for message_id, event_type, at in ledger if event_type not in HANDSHAKES)
+    sent = {message_id: (event_type, at) for message_id, event_type, at in events}
     handled: dict[str, float] = {}
     duplicated = 0
     for message_id, at in record:
+        if message_id not in sent:
+            continue
         if message_id in handled:
             duplicated += 1
         handled[message_id] = min(at, handled.get(message_id, at))
     lost = [event_type for message_id, (event_type, _) in sent.items() if message_id not in handled]
-    latencies = [(at - sent[message_id][1]) * 1000 for message_id, at in handled.items() if message_id in sent]
+    latencies = [(at - sent[message_id][1]) * 1000 for message_id, at in handled.items()]
     cuts = quantiles(latencies, n=100) if len(latencies) > 1 else None
     return Tally(
         sent=len(sent),

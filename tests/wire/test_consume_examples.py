@@ -49,7 +49,9 @@ class Discord:
         return api.app()
 
     def asked(self, method: str, ending: str) -> list[RestRequest]:
-        return [one for one in self.journal.requests if one.method == method and one.path.endswith(ending)]
+        return [
+            one for one in self.journal.requests if one.method == method and one.path.partition("?")[0].endswith(ending)
+        ]
 
     async def answer_to(self, rig: Rig, kind: str, **options: Any) -> Any:
         """Send an interaction, and wait for the body of the answer that Discord accepted."""
