@@ -43,6 +43,7 @@ class Child:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # the current folder is the user's: nothing of ours is to be looked up there
                 "-m",
                 "consumers.cli",
                 env={**environment, _READY_FD: str(child_fd), _PARENT_PID: str(os.getpid())},

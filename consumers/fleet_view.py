@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from eventbus.errors import RelayError
 
 if TYPE_CHECKING:
-    from eventbus.coordinator_client import CoordinatorClient
     from eventbus.messages import FleetState, ShardStatus
 
 _log = logging.getLogger(__name__)
@@ -20,10 +19,17 @@ STALE_AFTER_S = 50.0
 CONNECTED = "connected"
 
 
+class StateSource(Protocol):
+    """Who knows what the fleet is doing: the coordinator."""
+
+    async def state(self) -> FleetState:
+        """The newest state. Raises RelayError."""
+
+
 class FleetView:
     """The shards' states, refreshed now and then. Nothing is known while no coordinator answers."""
 
-    def __init__(self, coordinator: CoordinatorClient) -> None:
+    def __init__(self, coordinator: StateSource) -> None:
         self._coordinator = coordinator
         self._shards: dict[int, ShardStatus] = {}
         self._learned_at = -math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -27,7 +28,8 @@ class _Formatter(logging.Formatter):
     def line(self, record: logging.LogRecord) -> str:
         when = time.strftime("%H:%M:%S", time.localtime(record.created)) + f".{int(record.msecs):03d}"
         fields = "".join(f" {key}={value}" for key, value in _fields(record).items() if key != "action")
-        return f"{when} {record.levelname:<7} {record.getMessage()}{fields}"
+        text = f"{record.getMessage()}{fields}"
+        return f"{when} {record.levelname:<7} {' '.join(text.splitlines())}"
 
 
 class _JsonFormatter(_Formatter):
@@ -49,7 +51,8 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 def configure(level: str, log_format: str, *, secrets: tuple[str, ...] = ()) -> None:
     """Log to standard error from now on; every text in `secrets` is replaced by `***`."""
     handler = logging.StreamHandler(sys.stderr)
-    hidden = tuple(secret for secret in secrets if len(secret) > 3)
+    forms = {form for secret in secrets for form in (secret, json.dumps(secret, ensure_ascii=False)[1:-1])}
+    hidden = tuple(sorted((form for form in forms if len(form) > 3), key=len, reverse=True))
     handler.setFormatter(_JsonFormatter(hidden) if log_format == "json" else _Formatter(hidden))
     root = logging.getLogger()
     root.handlers[:] = [handler]

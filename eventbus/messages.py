@@ -236,6 +236,34 @@ CoordinatorReply = Annotated[
     Leases | Done | IdentifyPermit | ConfigReply | FleetState | Failure, Field(discriminator="kind")
 ]
 
+# In the session stream
+
+
+class Checkpoint(Part):
+    """Where a shard's session stands: the broker confirmed everything up to `session.seq`; None: it has ended."""
+
+    shard: ShardId
+    fencing_token: FencingToken
+    session: Session | None
+
+
+class Checkpoints(Message):
+    """A worker's checkpoints that changed, or were not written for a while."""
+
+    kind: Literal["checkpoints"] = "checkpoints"
+    worker_id: ProcessId
+    checkpoints: tuple[Checkpoint, ...]
+
+
+class Marker(Message):
+    """Written by a reader that wants to know when it has read everything before."""
+
+    kind: Literal["marker"] = "marker"
+    marker_id: ProcessId
+
+
+SessionRecord = Annotated[Checkpoints | Marker, Field(discriminator="kind")]
+
 # To a worker's inbox
 
 
@@ -314,6 +342,7 @@ CommandReply = Annotated[CommandSent | Failure, Field(discriminator="kind")]
 coordinator_request: TypeAdapter[CoordinatorRequest] = TypeAdapter(CoordinatorRequest)
 coordinator_reply: TypeAdapter[CoordinatorReply] = TypeAdapter(CoordinatorReply)
 inbox_message: TypeAdapter[InboxMessage] = TypeAdapter(InboxMessage)
+session_record: TypeAdapter[SessionRecord] = TypeAdapter(SessionRecord)
 command_reply: TypeAdapter[CommandReply] = TypeAdapter(CommandReply)
 control_event: TypeAdapter[ControlEvent] = TypeAdapter(ControlEvent)
 

@@ -48,6 +48,11 @@ class Names:
         return f"{self.namespace}.coordinator"
 
     @property
+    def sessions(self) -> str:
+        """Stream of the checkpoints of all sessions."""
+        return f"{self.namespace}.sessions"
+
+    @property
     def shard(self) -> str:
         """Direct exchange of gateway commands; key = shard id, bound by the shard's holder."""
         return f"{self.namespace}.shard"

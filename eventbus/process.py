@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from eventbus import logs
 from eventbus.errors import ConfigurationError, RelayError
@@ -88,7 +88,8 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
 
 
 def _secrets(settings: Settings) -> tuple[str, ...]:
-    secrets = [urlsplit(settings.amqp_url.get_secret_value()).password or ""]
+    password = urlsplit(settings.amqp_url.get_secret_value()).password or ""
+    secrets = [password, unquote(password)]
     token = getattr(settings, "token", None)
     if token is not None:
         secrets.append(token.get_secret_value())

@@ -41,7 +41,9 @@ class TcpProxy:
         """`url`, led through the proxy."""
         parts = urlsplit(url)
         login = parts.netloc.rpartition("@")[0]
-        return urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{self.port}" if login else f"127.0.0.1:{self.port}"))
+        return urlunsplit(
+            parts._replace(netloc=f"{login}@127.0.0.1:{self.port}" if login else f"127.0.0.1:{self.port}")
+        )
 
     def cut(self) -> None:
         """Reset every connection; new ones are welcome."""

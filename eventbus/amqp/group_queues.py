@@ -135,7 +135,7 @@ class GroupQueues:
 
     def _watch(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
         def on_close(_: Any, reason: BaseException | None) -> None:  # noqa: ANN401 - aio-pika's sender
-            if reason is not None:
+            if reason is not None and not isinstance(reason, aiormq.exceptions.AMQPConnectionError | OSError):
                 self._renew(connection, repr(reason))
 
         channel.close_callbacks.add(on_close, weak=False)

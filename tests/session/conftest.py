@@ -61,9 +61,7 @@ async def proxy(broker_url: str) -> AsyncIterator[TcpProxy]:
 
 
 @pytest.fixture
-async def narrow_rig(
-    beating_sim: Sim, broker_url: str, namespace: str, proxy: TcpProxy
-) -> AsyncIterator[Rig]:
+async def narrow_rig(beating_sim: Sim, broker_url: str, namespace: str, proxy: TcpProxy) -> AsyncIterator[Rig]:
     """Publishes over the proxy, in a window of 20 dispatches."""
     url = proxy.url(broker_url)
     async with rig_of(beating_sim, broker_url, namespace, publisher_url=url, max_count=20) as made:

@@ -129,7 +129,7 @@ class Rig:
         task = self.running.pop(shard)
         async with asyncio.timeout(TIMEOUT_S):
             await asyncio.wait([task])
-        return task.exception()
+        return None if task.cancelled() else task.exception()
 
     async def hand_over(self, shard: Shard) -> Session | None:
         async with asyncio.timeout(TIMEOUT_S):
@@ -188,6 +188,10 @@ class Rig:
         values = {**verdict["notes"], **{key: value for key, value in verdict.items() if isinstance(value, int)}}
         former = {**self.before["notes"], **self.before}
         return int(values.get(name, 0)) - int(former.get(name, 0))
+
+    def heartbeats(self) -> int:
+        """How many the simulator has received from all its clients."""
+        return int(self.sim.verdict()["gateway_commands"].get("1", 0))
 
     def session(self, session_id: str) -> dict[str, Any]:
         return next(one for one in self.sim.get("/sessions") if one["session"] == session_id)

@@ -90,9 +90,7 @@ async def test_invalid_intents_are_said_to_be_invalid(rig: Rig) -> None:
     assert "(4013)" in str(error)
 
 
-async def test_disallowed_intents_are_said_to_be_disallowed(
-    start_sim: StartSim, rig: Rig
-) -> None:
+async def test_disallowed_intents_are_said_to_be_disallowed(start_sim: StartSim, rig: Rig) -> None:
     sim = start_sim("--disallowed-intents", "2", "--token", "t.t.t")
     error = await rig.end(rig.start(gateway_url=sim.gateway_url, bot_token="t.t.t"))
     assert "(4014)" in str(error)

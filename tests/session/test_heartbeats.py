@@ -16,16 +16,12 @@ if TYPE_CHECKING:
     from tests.session.rig import Rig
 
 
-def heartbeats(rig: Rig) -> int:
-    return int(rig.sim.verdict()["gateway_commands"].get("1", 0))
-
-
 async def test_heartbeats_keep_a_session_alive_and_tell_its_latency(beating_rig: Rig) -> None:
     rig = beating_rig
-    before = heartbeats(rig)
+    before = rig.heartbeats()
     shard, session = await rig.start_connected()
     rig.send(3)
-    await eventually(lambda: heartbeats(rig) >= before + 4)
+    await eventually(lambda: rig.heartbeats() >= before + 4)
     assert shard.state is ShardState.CONNECTED
     latency_s = shard.held().latency_s
     assert latency_s is not None

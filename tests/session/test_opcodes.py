@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from tests.session.rig import Rig
 
 
-def heartbeats(rig: Rig) -> int:
-    return int(rig.sim.verdict()["gateway_commands"].get("1", 0))
-
-
 async def test_an_identify_names_shard_and_intents_and_asks_first(rig: Rig) -> None:
     _, session = await rig.start_connected(shard=1, shard_count=2, intents=513)
     found = rig.session(session)
@@ -30,9 +26,9 @@ async def test_an_identify_names_shard_and_intents_and_asks_first(rig: Rig) -> N
 
 async def test_op_1_is_answered_by_a_heartbeat_at_once(rig: Rig) -> None:
     shard, session = await rig.start_connected()
-    before = heartbeats(rig)
+    before = rig.heartbeats()
     rig.sim.fault("heartbeat_request", session=session)
-    await eventually(lambda: heartbeats(rig) > before)
+    await eventually(lambda: rig.heartbeats() > before)
     await eventually(lambda: shard.held().latency_s is not None)
     rig.assert_no_violations()
 

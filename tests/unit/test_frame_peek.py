@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import orjson
@@ -23,10 +24,14 @@ HOSTILE = [
 texts = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30))
 content = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), texts),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.one_of(texts, st.sampled_from("tsopd")), inner, max_size=4)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.one_of(texts, st.sampled_from("tsopd")), inner, max_size=4)
+    ),
     max_leaves=12,
 )
-event_types = st.one_of(st.sampled_from(["READY", "MESSAGE_CREATE", "GUILD_CREATE", "A", "NEW_2", "odd type", "lower", ""]), texts)
+event_types = st.one_of(
+    st.sampled_from(["READY", "MESSAGE_CREATE", "GUILD_CREATE", "A", "NEW_2", "odd type", "lower", ""]), texts
+)
 
 
 @st.composite
@@ -102,9 +107,5 @@ def test_a_frame_that_is_no_payload_is_refused(raw: bytes) -> None:
 
 @given(st.binary(max_size=80))
 def test_any_bytes_give_a_head_or_a_clear_refusal(raw: bytes) -> None:
-    try:
-        head = peek(raw)
-    except MalformedFrameError as error:
-        assert str(error)
-    else:
-        assert isinstance(head.op, int)
+    with contextlib.suppress(MalformedFrameError):
+        assert isinstance(peek(raw).op, int)

@@ -48,7 +48,9 @@ def test_a_split_zlib_message_gives_its_frame_with_the_last_piece(payloads: list
         message = deflate(payload)
         cuts = data.draw(st.lists(st.integers(0, len(message) - 1), max_size=4).map(sorted))
         pieces = [message[a:b] for a, b in zip([0, *cuts], [*cuts, len(message)], strict=True)]
-        early = [piece for piece in range(len(pieces) - 1) if message[: sum(map(len, pieces[: piece + 1]))].endswith(SUFFIX)]
+        early = [
+            piece for piece in range(len(pieces) - 1) if message[: sum(map(len, pieces[: piece + 1]))].endswith(SUFFIX)
+        ]
         if early:
             continue  # a cut right behind bytes that look like an end: Discord does not cut there
         assert [context.feed(piece) for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
@@ -73,9 +75,7 @@ def test_a_broken_stream_is_an_inflate_error(compression: Compression) -> None:
         inflater(compression).feed(b"no compressed stream" + SUFFIX)
 
 
-@pytest.mark.parametrize(
-    ("compression", "stream"), [(Compression.ZLIB, zlib_stream), (Compression.ZSTD, zstd_stream)]
-)
+@pytest.mark.parametrize(("compression", "stream"), [(Compression.ZLIB, zlib_stream), (Compression.ZSTD, zstd_stream)])
 def test_a_stream_that_breaks_later_is_an_inflate_error(
     compression: Compression, stream: Callable[[], Callable[[bytes], bytes]]
 ) -> None:

@@ -88,7 +88,14 @@ def test_whatever_is_rendered_decodes_to_the_same(
 
 @pytest.mark.parametrize(
     ("size", "count"),
-    [(1, 1), (FRAME_MAX - 8, 1), (FRAME_MAX - 7, 2), (2 * (FRAME_MAX - 8), 2), (2 * (FRAME_MAX - 8) + 1, 3), (600_000, 147)],
+    [
+        (1, 1),
+        (FRAME_MAX - 8, 1),
+        (FRAME_MAX - 7, 2),
+        (2 * (FRAME_MAX - 8), 2),
+        (2 * (FRAME_MAX - 8) + 1, 3),
+        (600_000, 147),
+    ],
 )
 def test_a_big_body_goes_over_as_many_frames_as_it_needs(size: int, count: int) -> None:
     body = bytes(index % 251 for index in range(size))

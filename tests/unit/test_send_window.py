@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from gateway_workers.send_window import HEARTBEAT_RESERVE, LIMIT, WINDOW_S, SendWindow
 
-steps = st.lists(st.tuples(st.sampled_from([0.0, 0.0, 0.01, 0.3, 7.0, 29.9, 60.0]), st.booleans()), min_size=1, max_size=600)
+steps = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.0, 0.01, 0.3, 7.0, 29.9, 60.0]), st.booleans()), min_size=1, max_size=600
+)
 
 
 @given(steps, st.floats(0, 1e6))

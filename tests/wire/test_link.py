@@ -54,7 +54,7 @@ async def test_every_connect_sets_everything_up_anew_in_order(broker: Broker, pr
         proxy.cut()
         await eventually(lambda: len(calls) == 4)
         assert calls == ["first", "second"] * 2
-        await eventually(lambda: link.is_up.is_set())
+        await eventually(link.is_up.is_set)
         assert not link.connection.is_closed
 
 
@@ -135,7 +135,7 @@ async def test_a_refused_login_ends_the_wait_at_once(broker_url: str) -> None:
     async with asyncio.timeout(5):
         with pytest.raises(BrokerRefusedError, match="refused the login of user 'x") as caught:
             await link.open(timeout_s=60)
-    assert broker_url.split(":")[2].split("@")[0] not in str(caught.value)
+    assert broker_url.split(":")[2].split("@", maxsplit=1)[0] not in str(caught.value)
 
 
 async def test_an_unknown_virtual_host_is_refused_too(broker_url: str) -> None:

@@ -16,7 +16,6 @@ from eventbus.amqp.publish_connection import PublishConnection
 from eventbus.amqp.publish_frames import PublishTemplate
 from eventbus.amqp.rpc import is_bound
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
-
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -190,9 +189,7 @@ async def test_a_cut_connection_says_so_and_fails_what_waits(broker: Broker, pro
             assert await connection.closed
 
 
-async def test_a_silent_broker_is_given_up(
-    broker: Broker, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silent_broker_is_given_up(broker: Broker, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish_connection, "HEARTBEAT_S", 1)
     async with opened(broker) as (connection, _):
         proxy.stall()
@@ -208,9 +205,7 @@ async def test_an_idle_connection_lives_on_by_heartbeats(broker: Broker, monkeyp
                 await asyncio.shield(connection.closed)
 
 
-async def test_a_full_socket_makes_it_unwritable_until_it_drains(
-    broker: Broker, proxy: TcpProxy, names: Names
-) -> None:
+async def test_a_full_socket_makes_it_unwritable_until_it_drains(broker: Broker, proxy: TcpProxy, names: Names) -> None:
     async with opened(broker) as (connection, confirms):
         await connection.declare_event_exchange(names.event("A"))
         publish = template(names).render(b"x" * 1_000_000, b"s:1", replayed=False, received_at=1.0)
