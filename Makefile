@@ -17,7 +17,7 @@ demo: setup ## Run a simulated Discord and the whole fleet for DEMO_SECONDS (def
 
 test: setup ## Run every test with coverage; ARGS="-k lease" is passed on to pytest
 	@$(COVERAGE) erase
-	@status=0; $(COVERAGE) run -m pytest $(ARGS) || status=$$?; \
+	@status=0; $(COVERAGE) run -m pytest -n 4 --dist loadfile $(ARGS) || status=$$?; \
 	$(COVERAGE) combine --quiet && $(COVERAGE) report --skip-covered --skip-empty --sort=cover || status=$${status:-1}; \
 	exit $$status
 

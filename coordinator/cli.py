@@ -16,6 +16,7 @@ from eventbus.amqp.control_channel import ControlChannel
 from eventbus.amqp.coordinator_queue import declare_coordinator_queue, on_coordinator_queue
 from eventbus.amqp.link import Link
 from eventbus.amqp.rpc import RpcServer
+from eventbus.amqp.session_stream import SessionStream
 from eventbus.names import Names
 from eventbus.process import run_process
 from eventbus.settings import command, run_command
@@ -30,6 +31,7 @@ async def _coordinate(settings: CoordinatorSettings) -> None:
     async with DiscordGateway(settings.rest_url, settings.token.get_secret_value()) as discord:
         info = await discord.fetch_until(timeout_s=settings.connect_timeout_s)
         control = ControlChannel(link, names)
+        stream = SessionStream(link, names)
         service = CoordinatorService(
             settings,
             coordinator_id=coordinator_id,
@@ -37,7 +39,9 @@ async def _coordinate(settings: CoordinatorSettings) -> None:
             control=control,
             info=info,
             fetch=discord.fetch,
+            catch_up=stream.catch_up,
         )
+        stream.follow(service.on_checkpoints)
         server = _serve_on(link, names, control, service)
         try:
             await link.open(timeout_s=settings.connect_timeout_s)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from coordinator.checkpoint_book import CheckpointBook
 from coordinator.errors import (
     MalformedRangeError,
     NotReadyError,
@@ -38,6 +39,7 @@ class LeaseTable:
     """
 
     def __init__(self, shard_count: int, *, is_count_fixed: bool = True) -> None:
+        self.checkpoints = CheckpointBook()
         self._last_token = 0
         self._is_settled = is_count_fixed
         self._workers: dict[str, WorkerRecord] = {}
@@ -161,7 +163,8 @@ class LeaseTable:
             return None
         if not candidate.takes(shard, lease_count=candidate.lease_count):
             return None
-        self._last_token += 1
+        self._last_token = max(self._last_token, self.checkpoints.highest_token) + 1
+        record.session = self.checkpoints.session_for(record, self.shard_count)
         record.give(worker_id, self._last_token, state="granted")
         self._note(ChangeKind.GRANTED, record, worker_id)
         return Lease(shard=shard, fencing_token=record.fencing_token, session=record.session)

@@ -16,11 +16,11 @@ from coordinator.errors import NotReadyError, RefusedRequestError, StaleLeaseErr
 from coordinator.fleet_state import LEASE_DURATION_S, RENEW_INTERVAL_S, is_late, shard_statuses, worker_statuses
 from coordinator.identify_gate import IdentifyGate
 from coordinator.leadership import LEARN_S, Leadership, Phase
-from coordinator.lease_table import LEARN_RETRY_S, LeaseTable
+from coordinator.lease_table import LEARN_RETRY_S, MAX_FENCING_TOKEN, LeaseTable
 from coordinator.liveness import Liveness
 from coordinator.news import News
 from eventbus import messages
-from eventbus.errors import RelayError
+from eventbus.errors import BrokerLostError, RelayError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,6 +49,7 @@ class CoordinatorService:
         control: ControlChannel,
         info: GatewayInfo,
         fetch: Callable[[], Awaitable[GatewayInfo]],
+        catch_up: Callable[[], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._coordinator_id = coordinator_id
@@ -57,6 +58,7 @@ class CoordinatorService:
         self._news = News(control, names)
         self._info = info
         self._fetch = fetch
+        self._catch_up = catch_up
         self._leadership = Leadership()
         self._liveness = Liveness()
         self._table = LeaseTable(
@@ -157,12 +159,32 @@ class CoordinatorService:
             return
         async with self._granting:
             proposals = self._table.proposals()
-            held = await asyncio.gather(*(self._control.has_holder(shard) for shard, _ in proposals))
-            if self._leadership.is_leading:
-                for (shard, worker_id), is_held in zip(proposals, held, strict=True):
-                    if is_held is False:
-                        self._table.grant(shard, worker_id)
+            if proposals:
+                await self._grant(proposals)
         await self._news.tell(self._table.take_changes(), but_not=asker)
+
+    async def _grant(self, proposals: list[tuple[int, str]]) -> None:
+        held = await asyncio.gather(*(self._control.has_holder(shard) for shard, _ in proposals))
+        # Whoever could publish is gone: what it wrote to the stream stands before what we read up to now.
+        if not await self._knows_all_checkpoints() or not self._leadership.is_leading:
+            return
+        for (shard, worker_id), is_held in zip(proposals, held, strict=True):
+            if is_held is False:
+                self._table.grant(shard, worker_id)
+
+    async def _knows_all_checkpoints(self) -> bool:
+        try:
+            await self._catch_up()
+        except BrokerLostError as error:
+            _log.warning("no grants now", extra={"action": "checkpoints_unknown", "reason": str(error)})
+            return False
+        return True
+
+    def on_checkpoints(self, record: messages.Checkpoints) -> None:
+        """Take what a worker wrote to the session stream."""
+        for checkpoint in record.checkpoints:
+            if checkpoint.fencing_token <= MAX_FENCING_TOKEN:
+                self._table.checkpoints.learn(checkpoint)
 
     def _warn_of_late_workers(self) -> None:
         late = {worker.worker_id for worker in self._table.workers if is_late(worker, self._clock())}

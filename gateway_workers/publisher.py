@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from eventbus.amqp.link import FIRST_BACKOFF_S, next_backoff
 from eventbus.amqp.publish_connection import PublishConnection
 from eventbus.amqp.publish_frames import PublishTemplate
+from eventbus.amqp.session_stream import STREAM_ARGUMENTS
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
 from eventbus.names import EVENT_TYPE_PATTERN
 from gateway_workers.outbox import ConfirmedSeq, Outbox
@@ -125,6 +126,11 @@ class DispatchPublisher:
         while not outlet.is_drained:
             await self._next_progress()
 
+    async def confirmed(self, mark: ConfirmedSeq) -> None:
+        """Wait until all that was added with `mark` is confirmed."""
+        while mark.confirmed != mark.added:
+            await self._next_progress()
+
     async def _next_progress(self) -> None:
         self._progress.clear()
         await self._progress.wait()
@@ -218,6 +224,7 @@ class DispatchPublisher:
         try:
             await connection.declare_proof_queue(self.names.worker(self._worker_id))
             await connection.declare_holder_exchange(self.names.holder)
+            await connection.declare_stream(self.names.sessions, STREAM_ARGUMENTS)
             for event_type in tuple(self._declared):
                 await connection.declare_event_exchange(self.names.event(event_type))
             await self._bind_held(connection)

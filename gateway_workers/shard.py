@@ -14,7 +14,7 @@ import orjson
 from pydantic import ValidationError
 
 from eventbus.errors import ConfigurationError
-from eventbus.messages import CommandSent, ErrorCode, Failure, HeldLease, Lease, Session
+from eventbus.messages import Checkpoint, CommandSent, ErrorCode, Failure, HeldLease, Lease, Session
 from gateway_workers import payloads
 from gateway_workers.close_codes import NextStep, advice
 from gateway_workers.frame_peek import MalformedFrameError
@@ -130,6 +130,10 @@ class Shard:
         if self._session is None:
             return None
         return self._session.model_copy(update={"seq": self._outlet.mark.confirmed})
+
+    def stream_checkpoint(self) -> Checkpoint:
+        """The same for the session stream."""
+        return Checkpoint(shard=self.lease.shard, fencing_token=self.lease.fencing_token, session=self.checkpoint())
 
     async def hand_over(self) -> Session | None:
         """Close without ending the session, wait until all is confirmed, give the session away."""

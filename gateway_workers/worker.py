@@ -20,6 +20,7 @@ from eventbus.errors import (
 from eventbus.messages import ErrorCode, HeldLease, Lease, Leases
 from eventbus.process import unless_stopped
 from eventbus.shard_ranges import format_shards
+from gateway_workers.checkpoints import CheckpointWriter
 from gateway_workers.shard import Shard
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 RELEASE_TIMEOUT_S = 10.0
+LAST_CHECKPOINT_TIMEOUT_S = 5.0
 _NO_ANSWER = (RpcTimeoutError, UnroutableError, BrokerLostError)
 
 
@@ -57,6 +59,7 @@ class Worker:
         self._tools = tools
         self._inbox = BoundQueue(names.inbox(worker_id), {names.control: "topic", names.shard: "direct"})
         self._shards: dict[int, Shard] = {}
+        self._checkpoints = CheckpointWriter(publisher, worker_id=worker_id, current=self._current_checkpoints)
         self._lease_lock = asyncio.Lock()
         self._renew_now = asyncio.Event()
         self._must_register = True
@@ -78,6 +81,7 @@ class Worker:
                 group.create_task(link.keep(), name="link"),
                 group.create_task(self._publisher.keep(self._revalidate), name="publisher"),
                 group.create_task(inbox.serve(), name="inbox"),
+                group.create_task(self._checkpoints.keep(), name="checkpoints"),
             ]
             async with self._lease_lock:
                 await self._apply(first, group)
@@ -242,6 +246,7 @@ class Worker:
     async def _hand_over(self, shard: Shard) -> None:
         session = await shard.hand_over()
         number, token = shard.lease.shard, shard.lease.fencing_token
+        await self._write_last_checkpoint(shard)
         await self._let_go(number)
         release = messages.Release(worker_id=self._worker_id, shard=number, fencing_token=token, session=session)
         try:
@@ -251,6 +256,17 @@ class Worker:
         else:
             seq = session.seq if session else None
             _log.info("handed over", extra={"action": "handed_over", "shard": number, "seq": seq})
+
+    async def _write_last_checkpoint(self, shard: Shard) -> None:
+        try:
+            async with asyncio.timeout(LAST_CHECKPOINT_TIMEOUT_S):
+                await self._checkpoints.write_last(shard.stream_checkpoint())
+        except TimeoutError:
+            fields = {"action": "last_checkpoint_unconfirmed", "shard": shard.lease.shard}
+            _log.warning("the last checkpoint is unconfirmed", extra=fields)
+
+    def _current_checkpoints(self) -> list[messages.Checkpoint]:
+        return [shard.stream_checkpoint() for shard in self._shards.values()]
 
     # Inbox
 

@@ -43,6 +43,10 @@ class SimulatorClient:
         entries = map(orjson.loads, (await self._call("GET", "/ledger")).splitlines())
         return [(f"{entry['session']}:{entry['seq']}", entry["type"], entry["at"]) for entry in entries]
 
+    async def ledger_after(self, row: int) -> list[dict[str, Any]]:
+        """The ledger's rows with `n` > `row`, replays left out: `n, session, shard, seq, type, at` and more."""
+        return [dict(orjson.loads(line)) for line in (await self._call("GET", f"/ledger?after={row}")).splitlines()]
+
     async def start_traffic(self, **settings: object) -> None:
         """Start traffic, for example `rate=100, mix="mixed"`."""
         await self._call("POST", "/traffic", settings)

@@ -160,6 +160,12 @@ class PublishConnection(asyncio.Protocol):
         declare = commands.Queue.Declare(queue=queue, exclusive=True, arguments={"x-max-length": 1})
         await self._ask(declare, commands.Queue.DeclareOk)
 
+    async def declare_stream(self, queue: str, arguments: FieldTable) -> None:
+        """Declare a durable stream."""
+        await self._ask(
+            commands.Queue.Declare(queue=queue, durable=True, arguments=arguments), commands.Queue.DeclareOk
+        )
+
     async def bind(self, queue: str, exchange: str, routing_key: str) -> None:
         """Bind a queue."""
         bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key)

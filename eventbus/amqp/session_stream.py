@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+    from pamqp.common import FieldTable
 
     from eventbus.amqp.link import Link
     from eventbus.names import Names
 
 _log = logging.getLogger(__name__)
 
-STREAM_ARGUMENTS: Final = {
+STREAM_ARGUMENTS: Final[FieldTable] = {
     "x-queue-type": "stream",
     "x-max-length-bytes": 32 << 20,
     "x-stream-max-segment-size-bytes": 4 << 20,
@@ -37,25 +38,26 @@ MARKER_TIMEOUT_S = 5.0
 
 
 class SessionStream:
-    """Follows the stream over a link: `on_checkpoints(record)` gets all there is, then what comes.
+    """Follows the stream over a link, from its beginning; after a reconnect, behind what was read."""
 
-    After a reconnect it goes on behind what it has read.
-    """
-
-    def __init__(self, link: Link, names: Names, on_checkpoints: Callable[[messages.Checkpoints], None]) -> None:
+    def __init__(self, link: Link, names: Names) -> None:
         self._names = names
-        self._on_checkpoints = on_checkpoints
+        self._followers: list[Callable[[messages.Checkpoints], None]] = []
         self._next_offset: int | None = None
         self._markers: dict[str, asyncio.Event] = {}
         self._channel: AbstractChannel | None = None
         self.refused_count = 0
         link.on_connect(self._set_up)
 
+    def follow(self, on_checkpoints: Callable[[messages.Checkpoints], None]) -> None:
+        """Have `on_checkpoints(record)` called for all there is and for what comes; before the link is opened."""
+        self._followers.append(on_checkpoints)
+
     async def _set_up(self, connection: AbstractConnection) -> None:
         self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         reading = await connection.channel()
         await reading.set_qos(prefetch_count=PREFETCH)
-        queue = await reading.declare_queue(self._names.sessions, durable=True, arguments=dict(STREAM_ARGUMENTS))
+        queue = await reading.declare_queue(self._names.sessions, durable=True, arguments=STREAM_ARGUMENTS)
         offset = "first" if self._next_offset is None else self._next_offset
         await queue.consume(self._on_record, arguments={"x-stream-offset": offset})
 
@@ -69,7 +71,8 @@ class SessionStream:
             self._refuse(str(error))
         else:
             if isinstance(record, messages.Checkpoints):
-                self._on_checkpoints(record)
+                for on_checkpoints in self._followers:
+                    on_checkpoints(record)
             elif record.marker_id in self._markers:
                 self._markers[record.marker_id].set()
         await delivery.ack()

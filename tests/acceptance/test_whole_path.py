@@ -56,10 +56,32 @@ async def test_promise_1_a_killed_worker_is_followed_by_a_stand_by_that_resumes(
     await stage.connected(2)
     stage.fleet.add_worker("--shards", "0-1")
     await until(lambda: _registered(stage, 2), "the stand-by is registered")
-    await asyncio.sleep(2.5)  # one renewal, and with it one checkpoint
     victim.stopping.set()  # not to be started again
     send_signal(victim, signal.SIGKILL)
     await until(lambda: _resumes(stage, 2), "the stand-by resumed both sessions")
+    await asyncio.sleep(1)
+    await stage.simulator.stop_traffic()
+
+    result = await stage.handled()
+    verdict = await stage.simulator.verdict()
+
+    assert result.lost == 0, result.lost_by_type
+    assert (verdict["identifies"], verdict["violations"]) == (2, [])
+
+
+async def test_promise_1_a_worker_and_every_coordinator_killed_together_lose_nothing(stage: Stage) -> None:
+    await stage.start("--shards", "2", "--max-concurrency", "2", "--rate", "50")
+    victims = [stage.fleet.add_worker("--shards", "0-1"), *stage.fleet.coordinators]
+    await stage.connected(2)
+    await asyncio.sleep(1)  # traffic
+    for victim in victims:
+        victim.stopping.set()  # not to be started again
+        send_signal(victim, signal.SIGKILL)
+    for victim in victims:
+        await victim.ended.wait()
+    stage.fleet.add_coordinator()
+    stage.fleet.add_worker("--shards", "0-1")
+    await until(lambda: _resumes(stage, 2), "both sessions are resumed from their checkpoints")
     await asyncio.sleep(1)
     await stage.simulator.stop_traffic()
 

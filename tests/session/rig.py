@@ -157,7 +157,7 @@ class Rig:
 
     def sent_ids(self, *sessions: str) -> list[str]:
         """What the simulator's ledger says that these sessions were sent, without replays."""
-        rows = self.sim.ledger()
+        rows = self.sim.ledger(f"?after={self.before['sent'] + self.before['replayed']}")
         assert {row["type"] for row in rows} <= set(TYPES), "the rig listens to too few types"
         return [f"{row['session']}:{row['seq']}" for row in rows if row["session"] in sessions]
 

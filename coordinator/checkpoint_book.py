@@ -1,0 +1,39 @@
+"""The newest checkpoint of every shard, as the session stream tells it. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coordinator.lease_records import ShardRecord
+    from eventbus.messages import Checkpoint, Session
+
+
+class CheckpointBook:
+    """Takes checkpoints in the order of the stream."""
+
+    def __init__(self) -> None:
+        self._newest: dict[int, Checkpoint] = {}
+        self.highest_token = 0
+
+    def learn(self, checkpoint: Checkpoint) -> None:
+        """Take one; of two under the same fencing token the later wins, one of an older lease changes nothing."""
+        known = self._newest.get(checkpoint.shard)
+        if known is None or checkpoint.fencing_token >= known.fencing_token:
+            self._newest[checkpoint.shard] = checkpoint
+            self.highest_token = max(self.highest_token, checkpoint.fencing_token)
+
+    def session_for(self, record: ShardRecord, shard_count: int) -> Session | None:
+        """The session that the next holder of a free shard resumes.
+
+        The checkpoint of the shard's last lease, or what its holder or its coordinator told if that lease has none.
+        """
+        told = record.session
+        checkpoint = self._newest.get(record.shard)
+        if checkpoint is None or checkpoint.fencing_token < record.fencing_token:
+            session = told
+        else:
+            session = checkpoint.session
+            if session and told and session.session_id == told.session_id and told.seq > session.seq:
+                session = told  # a renewal or a release may be a moment ahead of the stream
+        return session if session is not None and session.shard_count == shard_count else None

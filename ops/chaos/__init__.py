@@ -1,0 +1,1 @@
+"""The chaos harness: real processes under seeded faults, judged by the simulator's ledger."""

@@ -1,0 +1,133 @@
+"""Who is on stage: places for workers, consumers and coordinators, each filled by one process after another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ops.fleet import program
+from ops.supervisor import send_signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ops.supervisor import Child, Supervisor
+
+STOP_TIMEOUT_S = 60.0
+
+
+@dataclass(eq=False)
+class Place:
+    """A place in the fleet, for example `worker 2`; `child` is the process that fills it now."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    child: Child | None = None
+    run_count: int = 0
+    started_at: float = 0.0
+    held: set[int] = field(default_factory=set)
+    """Shards that a worker holds, by its own words."""
+    is_frozen: bool = False
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, None while nobody fills the place."""
+        return None if self.child is None else self.child.pid
+
+
+class Cast:
+    """Starts, kills and replaces processes. It reads their JSON logs to know which worker holds which shard."""
+
+    def __init__(self, supervisor: Supervisor, environment: Mapping[str, str], note: Callable[[str], None]) -> None:
+        self._supervisor = supervisor
+        self._environment = environment
+        self._note = note
+        self._by_child: dict[str, Place] = {}
+        self.workers: list[Place] = []
+        self.consumers: list[Place] = []
+        self.coordinators: list[Place] = []
+        self.witness: list[Place] = []
+
+    @property
+    def places(self) -> list[Place]:
+        """Every place."""
+        return [*self.coordinators, *self.witness, *self.consumers, *self.workers]
+
+    def add(self, places: list[Place], name: str, command: str, *arguments: str, **environment: str) -> Place:
+        """A new place, filled at once."""
+        everything = {**self._environment, **environment}
+        place = Place(name, [program(command), *arguments], everything)
+        places.append(place)
+        self.fill(place)
+        return place
+
+    def fill(self, place: Place) -> None:
+        """Start the next process of a place."""
+        place.run_count += 1
+        place.held.clear()
+        place.is_frozen = False
+        place.started_at = time.monotonic()
+        name = f"{place.name}.{place.run_count}"
+        self._by_child[name] = place
+        place.child = self._supervisor.add(name, place.command, place.environment)
+
+    def kill(self, place: Place) -> None:
+        """SIGKILL; the place stays empty until `fill`."""
+        if place.child is not None:
+            place.child.stopping.set()
+            send_signal(place.child, signal.SIGKILL)
+
+    async def terminate(self, place: Place) -> None:
+        """SIGTERM, and wait for the end; the place stays empty until `fill`."""
+        if place.child is not None:
+            await self._supervisor.stop([place.child], timeout_s=STOP_TIMEOUT_S)
+
+    def freeze(self, place: Place) -> Child | None:
+        """SIGSTOP; the process that was stopped."""
+        place.is_frozen = True
+        if place.child is not None:
+            send_signal(place.child, signal.SIGSTOP)
+        return place.child
+
+    def thaw(self, place: Place, child: Child | None) -> None:
+        """SIGCONT to the process that `freeze` gave."""
+        if place.child is child:
+            place.is_frozen = False
+        if child is not None:
+            send_signal(child, signal.SIGCONT)
+
+    async def stop(self) -> None:
+        """Workers first, so that nothing new comes; then consumers, who finish; then coordinators."""
+        for places in (self.workers, [*self.consumers, *self.witness], self.coordinators):
+            children = [place.child for place in places if place.child is not None]
+            await self._supervisor.stop(children, timeout_s=STOP_TIMEOUT_S)
+
+    async def until_filled(self, timeout_s: float) -> bool:
+        """Wait until a process runs in every place; False if that takes longer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not all(place.pid for place in self.places):  # noqa: ASYNC110 - the supervisor restarts them
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            return False
+        return True
+
+    def on_line(self, name: str, line: str) -> None:
+        """Learn from a process's log which shards it holds."""
+        place = self._by_child.get(name)
+        if place is None or '"action":"' not in line:
+            return
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return
+        match entry.get("action"):
+            case "lease_taken":
+                place.held.add(entry["shard"])
+            case "lease_lost" | "handed_over":
+                place.held.discard(entry["shard"])

@@ -1,0 +1,219 @@
+"""The seeded schedule of faults: which ones strike in which round, singly and in pairs. Pure.
+
+Round `number` of a seed is the same however many rounds are run, so a failing round can be replayed alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeVar
+
+T = TypeVar("T")
+
+SECOND_STRIKE_WITHIN_S = 2.0
+
+
+class Kind(StrEnum):
+    """A fault; see `docs/reliability.md` for what each does."""
+
+    KILL_WORKER = "kill_worker"
+    TERM_WORKER = "term_worker"
+    PAUSE_WORKER = "pause_worker"
+    FREEZE_WORKER = "freeze_worker"
+    KILL_CONSUMER = "kill_consumer"
+    TERM_CONSUMER = "term_consumer"
+    PAUSE_CONSUMER = "pause_consumer"
+    FREEZE_CONSUMER = "freeze_consumer"
+    KILL_COORDINATOR = "kill_coordinator"
+    TERM_COORDINATOR = "term_coordinator"
+    PAUSE_COORDINATOR = "pause_coordinator"
+    FREEZE_COORDINATOR = "freeze_coordinator"
+    RESTART_BROKER = "restart_broker"
+    KILL_BROKER = "kill_broker"
+    ALARM = "alarm"
+    CUT_WORKER_LINK = "cut_worker_link"
+    DELAY_WORKER_LINK = "delay_worker_link"
+    STALL_WORKER_LINK = "stall_worker_link"
+    HALF_OPEN_WORKER_LINK = "half_open_worker_link"
+    CUT_CONSUMER_LINK = "cut_consumer_link"
+    DELAY_CONSUMER_LINK = "delay_consumer_link"
+    STALL_CONSUMER_LINK = "stall_consumer_link"
+    HALF_OPEN_CONSUMER_LINK = "half_open_consumer_link"
+    DROP = "drop"
+    OP_7 = "op_7"
+    OP_7_BEFORE_HELLO = "op_7_before_hello"
+    OP_9_RESUMABLE = "op_9_resumable"
+    OP_9_NEW_SESSION = "op_9_new_session"
+    CLOSE = "close"
+    CLOSE_ENDING = "close_ending"
+    DEAD_RESUME_HOST = "dead_resume_host"
+    WITHHOLD_ACKS = "withhold_acks"
+    STALL_DISCORD = "stall_discord"
+
+
+BROKER_KINDS = frozenset({Kind.RESTART_BROKER, Kind.KILL_BROKER, Kind.ALARM})
+NODE_KINDS = BROKER_KINDS
+"""Need a broker of our own; impossible with AMQP_URL."""
+SESSION_ENDING_KINDS = frozenset({Kind.OP_9_NEW_SESSION, Kind.CLOSE_ENDING})
+ENDING_A_PROCESS = ("kill_", "term_")
+HARMLESS_TO_WORKERS = ("_consumer", "_coordinator")
+
+# Fatal codes (4004, 4010 to 4014) stop a worker by design and are the business of other tests.
+RESUMABLE_CODES = (1000, 1001, 1011, 4000, 4001, 4002, 4005, 4008)
+ENDING_CODES = (4003, 4007, 4009)
+HOST_MODES = ("refuse", "hang", "503")
+
+# Seconds, from and to. A broker cuts a frozen client after three of its heartbeats: 15 s for a worker's publishing
+# connection, 30 s for all others.
+_DURATIONS: Mapping[Kind, tuple[float, float]] = {
+    Kind.PAUSE_WORKER: (0.5, 4.0),
+    Kind.FREEZE_WORKER: (18.0, 24.0),
+    Kind.PAUSE_CONSUMER: (0.5, 5.0),
+    Kind.FREEZE_CONSUMER: (32.0, 36.0),
+    Kind.PAUSE_COORDINATOR: (0.5, 5.0),
+    Kind.FREEZE_COORDINATOR: (32.0, 36.0),
+    Kind.KILL_BROKER: (0.0, 4.0),
+    Kind.ALARM: (2.0, 8.0),
+    Kind.DELAY_WORKER_LINK: (3.0, 8.0),
+    Kind.STALL_WORKER_LINK: (1.0, 20.0),
+    Kind.HALF_OPEN_WORKER_LINK: (1.0, 20.0),
+    Kind.DELAY_CONSUMER_LINK: (3.0, 8.0),
+    Kind.STALL_CONSUMER_LINK: (1.0, 20.0),
+    Kind.HALF_OPEN_CONSUMER_LINK: (1.0, 20.0),
+    Kind.DEAD_RESUME_HOST: (3.0, 8.0),
+    Kind.STALL_DISCORD: (1.0, 6.0),
+}
+_RESTART_AFTER_S = (0.2, 2.0)
+"""How long after a kill the next process of its kind starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many of each there are. `spared_count` of each role are never killed or terminated."""
+
+    shards: int = 4
+    workers: int = 3
+    consumers: int = 2
+    coordinators: int = 2
+    spared_count: int = 0
+
+    def of_role(self, kind: Kind) -> int:
+        """How many processes `kind` may choose from; links are those of the first process only."""
+        for role, count in (("worker", self.workers), ("consumer", self.consumers), ("coordinator", self.coordinators)):
+            if kind.value.endswith(f"_{role}"):
+                spared = self.spared_count if kind.value.startswith(ENDING_A_PROCESS) else 0
+                return max(1, count - spared)
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One fault: `offset_s` after the round began, at process or link `target` or at `shard`, for `duration_s`.
+
+    `option` is a close code, a host's mode, or empty.
+    """
+
+    kind: Kind
+    offset_s: float
+    target: int
+    shard: int
+    duration_s: float
+    option: str = ""
+
+    def __str__(self) -> str:
+        where = f" #{self.target + 1}" if "_worker" in self.kind or "_con" in self.kind or "_coo" in self.kind else ""
+        option = f" {self.option}" if self.option else ""
+        return f"{self.kind}{where}{option} shard={self.shard} +{self.offset_s:.2f}s for {self.duration_s:.1f}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What strikes in one round."""
+
+    number: int
+    strikes: tuple[Strike, ...]
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The faults of the round."""
+        return frozenset(strike.kind for strike in self.strikes)
+
+    @property
+    def may_forfeit(self) -> bool:
+        """Whether a session may end by Discord's will while nobody could have read all of it.
+
+        Alone, or beside what befalls consumers and coordinators only, the end of a session finds its worker alive and
+        connected: then all that was sent must be handled.
+        """
+        if Kind.FREEZE_WORKER in self.kinds:
+            return True  # its heartbeats may be missed before the broker has cut it
+        others = self.kinds - SESSION_ENDING_KINDS
+        if not self.kinds & SESSION_ENDING_KINDS:
+            return False
+        return len(self.strikes) > 1 and not all(kind.value.endswith(HARMLESS_TO_WORKERS) for kind in others)
+
+
+class _Draws:
+    """Numbers that follow from a text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._count = 0
+
+    def fraction(self) -> float:
+        self._count += 1
+        digest = hashlib.sha256(f"{self._text}/{self._count}".encode()).digest()
+        return int.from_bytes(digest[:6], "big") / 2**48
+
+    def between(self, low: float, high: float) -> float:
+        return round(low + (high - low) * self.fraction(), 3)
+
+    def pick(self, choices: Sequence[T]) -> T:
+        return choices[int(self.fraction() * len(choices))]
+
+
+def plan_round(seed: int, number: int, kinds: Sequence[Kind], size: Size) -> Round:
+    """Round `number` (from 0): single faults in even rounds, each of `kinds` in turn; pairs in odd ones.
+
+    With one kind alone there are no pairs. Raises ValueError without any kind.
+    """
+    if not kinds:
+        raise ValueError("no fault to choose from")
+    draws = _Draws(f"{seed}/{number}")
+    if len(kinds) == 1:
+        return Round(number, (_strike(draws, kinds[0], size),))
+    if number % 2 == 0:
+        return Round(number, (_strike(draws, _in_turn(seed, number // 2, kinds), size),))
+    first = _strike(draws, draws.pick(kinds), size)
+    others = [kind for kind in kinds if _goes_with(first.kind, kind)]
+    if not others:
+        return Round(number, (first,))
+    second = _strike(draws, draws.pick(others), size)
+    return Round(number, (first, replace(second, offset_s=draws.between(0.0, SECOND_STRIKE_WITHIN_S))))
+
+
+def _in_turn(seed: int, turn: int, kinds: Sequence[Kind]) -> Kind:
+    cycle, place = divmod(turn, len(kinds))
+    draws = _Draws(f"{seed}/cycle {cycle}")
+    order = sorted((draws.fraction(), kind) for kind in kinds)
+    return order[place][1]
+
+
+def _goes_with(first: Kind, second: Kind) -> bool:
+    return first is not second and not {first, second} <= BROKER_KINDS
+
+
+def _strike(draws: _Draws, kind: Kind, size: Size) -> Strike:
+    option = ""
+    if kind is Kind.CLOSE:
+        option = str(draws.pick(RESUMABLE_CODES))
+    elif kind is Kind.CLOSE_ENDING:
+        option = str(draws.pick(ENDING_CODES))
+    elif kind is Kind.DEAD_RESUME_HOST:
+        option = draws.pick(HOST_MODES)
+    target = int(draws.fraction() * size.of_role(kind))
+    shard = int(draws.fraction() * size.shards)
+    return Strike(kind, 0.0, target, shard, draws.between(*_DURATIONS.get(kind, _RESTART_AFTER_S)), option)

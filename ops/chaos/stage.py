@@ -1,0 +1,159 @@
+"""Sets the stage of a chaos run: broker, link proxies, simulated Discord, the fleet, two consumer groups."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eventbus.amqp.broker import Broker
+from eventbus.errors import RelayError
+from ops.broker_node import BrokerNode
+from ops.chaos.cast import Cast
+from ops.chaos.faults import Faults
+from ops.chaos.judge import Judge
+from ops.chaos.records import RecordFolder
+from ops.chaos.tcp_proxy import TcpProxy
+from ops.fleet import Fleet
+from ops.run_settings import SIMULATOR_TOKEN
+from ops.simulator_client import SimulatorClient
+from ops.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from ops.chaos.settings import ChaosSettings
+
+EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
+GROUP = "chaos"
+WITNESS_GROUP = "witness"
+READY_TIMEOUT_S = 90.0
+REPLAY_AGE_S = 90.0
+QUEUES_ARE_SAFE_S = 1.0
+"""RabbitMQ 3.10 can lose a quorum queue that is younger than half a second when it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that runs."""
+
+    supervisor: Supervisor
+    cast: Cast
+    simulator: SimulatorClient
+    simulator_pid: int | None
+    node: BrokerNode | None
+    faults: Faults
+    judge: Judge
+
+
+@contextlib.asynccontextmanager
+async def open_stage(settings: ChaosSettings, directory: Path, note: Callable[[str], None]) -> AsyncIterator[Stage]:
+    """Start everything in an empty `directory`; all shards are connected when it is yielded. `note` is the log."""
+    _empty(directory)
+    async with contextlib.AsyncExitStack() as stack:
+        node = None
+        if settings.amqp_url is None:
+            node = await stack.enter_async_context(BrokerNode(directory / "broker"))
+        amqp_url = settings.amqp_url or (node.url if node else "")
+        worker_link = await stack.enter_async_context(TcpProxy(amqp_url))
+        consumer_link = await stack.enter_async_context(TcpProxy(amqp_url))
+        environment = _environment(amqp_url)
+        cast_of: list[Cast] = []
+
+        def on_line(name: str, line: str) -> None:
+            note(f"{name} | {line}")
+            if cast_of:
+                cast_of[0].on_line(name, line)
+
+        supervisor = await stack.enter_async_context(Supervisor(on_line, note))
+        fleet = Fleet(supervisor, dict(environment))
+        gw_sim = await fleet.start_simulator(*_simulator_options(settings))
+        environment["GW_REST_URL"] = gw_sim.rest_url
+        cast = Cast(supervisor, {**os.environ, "PYTHONUNBUFFERED": "1", **environment}, note)
+        cast_of.append(cast)
+        simulator = await stack.enter_async_context(SimulatorClient(gw_sim.control_url))
+        handlers, witness = RecordFolder(directory / "handlers"), RecordFolder(directory / "witness")
+        _fill(cast, settings, consumer_link.url, handlers, witness)
+        faults = Faults(cast, simulator, node, worker_link, consumer_link, settings.heartbeat_interval_s)
+        judge = Judge(simulator, handlers, witness)
+        await _until_listening(fleet, Broker(amqp_url), settings)
+        _start_workers(cast, settings, worker_link.url)
+        await _until_served(judge, settings.size.shards)
+        await asyncio.sleep(QUEUES_ARE_SAFE_S)
+        yield Stage(supervisor, cast, simulator, gw_sim.child.pid, node, faults, judge)
+        await cast.stop()
+
+
+def _empty(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+
+
+def _environment(amqp_url: str) -> dict[str, str]:
+    return {
+        "AMQP_URL": amqp_url,
+        "DISCORD_TOKEN": SIMULATOR_TOKEN,
+        "GW_NAMESPACE": f"chaos-{os.getpid()}",
+        "GW_INTENTS": "ALL",
+        "GW_LOG_FORMAT": "json",
+        "RECORD_DETAILS": "1",
+    }
+
+
+def _simulator_options(settings: ChaosSettings) -> tuple[str, ...]:
+    shards = str(settings.size.shards)
+    interval_ms = str(int(settings.heartbeat_interval_s * 1000))
+    return (
+        *("--shards", shards, "--max-concurrency", shards, "--heartbeat-interval-ms", interval_ms),
+        *("--guilds", "40", "--large-guilds", "0", "--seed", str(settings.seed), "--replay-age-s", str(REPLAY_AGE_S)),
+    )
+
+
+def _fill(
+    cast: Cast,
+    settings: ChaosSettings,
+    consumer_url: str,
+    handlers: RecordFolder,
+    witness: RecordFolder,
+) -> None:
+    """Coordinators and consumers; `consumer_url` leads the first consumer through its proxy."""
+    bot = ("--entrypoint", "recording_bot:setup", "--entrypoint-dir", str(EXAMPLES), "--group")
+    for number in range(settings.size.coordinators):
+        cast.add(cast.coordinators, f"coordinator {number + 1}", "gw-coordinator")
+    cast.add(cast.witness, "witness", "gw-consume", *bot, WITNESS_GROUP, RECORD_DIR=str(witness.directory))
+    for number in range(settings.size.consumers):
+        link = {"AMQP_URL": consumer_url} if number == 0 else {}
+        name, directory = f"consumer {number + 1}", str(handlers.directory)
+        cast.add(cast.consumers, name, "gw-consume", *bot, GROUP, RECORD_DIR=directory, **link)
+
+
+def _start_workers(cast: Cast, settings: ChaosSettings, worker_url: str) -> None:
+    for number in range(settings.size.workers):
+        link = {"AMQP_URL": worker_url} if number == 0 else {}
+        name = f"worker {number + 1}"
+        worker_id = f"worker-{number + 1}"
+        cast.add(cast.workers, name, "gw-worker", "--shards", "auto", "--worker-id", worker_id, **link)
+
+
+async def _until_listening(fleet: Fleet, broker: Broker, settings: ChaosSettings) -> None:
+    for group, count in ((WITNESS_GROUP, 1), (GROUP, settings.size.consumers)):
+        await fleet.wait_until_consuming(broker, group, count=count, timeout_s=READY_TIMEOUT_S)
+
+
+async def _until_served(judge: Judge, shard_count: int) -> None:
+    give_up_at = time.monotonic() + READY_TIMEOUT_S
+    while not is_served(await judge.look(), shard_count):
+        if time.monotonic() > give_up_at:
+            raise RelayError(f"the shards did not connect within {READY_TIMEOUT_S:g} s: see the log")
+        await asyncio.sleep(0.2)
+
+
+def is_served(sessions: list[dict[str, object]], shard_count: int) -> bool:
+    """Whether every shard has a session that somebody serves and that has its guilds."""
+    served = {one["shard"] for one in sessions if one["state"] == "connected" and not one["guilds_pending"]}
+    return len(served) == shard_count
