@@ -47,6 +47,7 @@ class Permits:
         self.is_open = asyncio.Event()
         self.is_open.set()
         self.expired_count = 0
+        self.closes_after_expired = False
         self.cancelled_count = 0
 
     async def acquire(self, shard: int, fencing_token: int, *, recovery: bool) -> float:
@@ -61,6 +62,8 @@ class Permits:
         now = asyncio.get_running_loop().time()
         if self.expired_count:
             self.expired_count -= 1
+            if self.closes_after_expired:
+                self.is_open.clear()
             return now - 0.001
         return now + TIMEOUT_S
 
