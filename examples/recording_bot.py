@@ -1,8 +1,8 @@
 """A bot that handles every event and writes down which: the demo and the tests compare it with the simulator's ledger.
 
 One line for each handled dispatch, `message_id handled_at`, in a file of its own for each process. The line is with the
-kernel before the handler ends, so it survives a SIGKILL of the process. With RECORD_DETAILS set, more follows on the line:
-` shard fencing_token flags`, with the flags `p` for replayed by Discord, `d` for redelivered by the broker, `-` for neither.
+kernel before the handler ends, so it survives a SIGKILL of the process. With RECORD_DETAILS set, ` shard fencing_token
+flags` follow: `p` for replayed by Discord, `d` for redelivered by the broker, `-` for neither.
 """
 
 from __future__ import annotations

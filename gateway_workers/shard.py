@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 from pydantic import ValidationError
 
-from eventbus.errors import ConfigurationError
+from eventbus.errors import ConfigurationError, RelayError
 from eventbus.messages import Checkpoint, CommandSent, ErrorCode, Failure, HeldLease, Lease, Session
 from gateway_workers import payloads
 from gateway_workers.close_codes import NextStep, advice
@@ -197,11 +197,21 @@ class Shard:
                 attempt = self._policy.next_attempt()
                 await self._wait(attempt)
                 if not self._is_stopping.is_set():
-                    await self._connect(attempt)
+                    await self._connect_guarded(attempt)
         finally:
             self._connection = None
             self._set_state(ShardState.CLOSED)
             self._is_closed.set()
+
+    async def _connect_guarded(self, attempt: Attempt) -> None:
+        try:
+            await self._connect(attempt)
+        except RelayError:
+            raise  # no reconnect mends it: the worker says what to change
+        except Exception:  # noqa: BLE001 - the border of one shard: a defect in one must not end the others
+            _log.exception("connection failed", extra=self._fields("connection_failed"))
+            self._connection = None
+            self._policy.on_unanswered()
 
     async def _wait(self, attempt: Attempt) -> None:
         wait_s = attempt.wait_s * random.uniform(1.0, 1.5)  # noqa: S311 - jitter

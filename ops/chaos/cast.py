@@ -15,6 +15,7 @@ from ops.supervisor import send_signal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ops.chaos.tcp_proxy import TcpProxy
     from ops.supervisor import Child, Supervisor
 
 STOP_TIMEOUT_S = 60.0
@@ -25,13 +26,16 @@ class Place:
     """A place in the fleet, for example `worker 2`; `child` is the process that fills it now."""
 
     name: str
-    command: Sequence[str]
-    environment: Mapping[str, str]
+    command: str
+    arguments: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     child: Child | None = None
     run_count: int = 0
     started_at: float = 0.0
     held: set[int] = field(default_factory=set)
     """Shards that a worker holds, by its own words."""
+    link: TcpProxy | None = None
+    """The proxy between it and the broker."""
     is_frozen: bool = False
 
     @property
@@ -58,13 +62,10 @@ class Cast:
         """Every place."""
         return [*self.coordinators, *self.witness, *self.consumers, *self.workers]
 
-    def add(self, places: list[Place], name: str, command: str, *arguments: str, **environment: str) -> Place:
-        """A new place, filled at once."""
-        everything = {**self._environment, **environment}
-        place = Place(name, [program(command), *arguments], everything)
+    def add(self, places: list[Place], place: Place) -> None:
+        """A new place, filled at once; its environment is added to that of all."""
         places.append(place)
         self.fill(place)
-        return place
 
     def fill(self, place: Place) -> None:
         """Start the next process of a place."""
@@ -74,7 +75,10 @@ class Cast:
         place.started_at = time.monotonic()
         name = f"{place.name}.{place.run_count}"
         self._by_child[name] = place
-        place.child = self._supervisor.add(name, place.command, place.environment)
+        environment = {**self._environment, **place.environment}
+        if place.link is not None:
+            environment["AMQP_URL"] = place.link.url
+        place.child = self._supervisor.add(name, [program(place.command), *place.arguments], environment)
 
     def kill(self, place: Place) -> None:
         """SIGKILL; the place stays empty until `fill`."""

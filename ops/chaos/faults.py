@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ops.chaos.schedule import Strike
     from ops.chaos.tcp_proxy import TcpProxy
     from ops.simulator_client import SimulatorClient
+
+_OF_A_PLACE = re.compile("(.*)_(worker|consumer|coordinator)(_link)?")
 
 LINK_DELAY_S = 0.3
 ZOMBIE_POLL_S = 0.5
@@ -50,29 +53,37 @@ class Faults:
     cast: Cast
     simulator: SimulatorClient
     node: BrokerNode | None
-    worker_link: TcpProxy
-    consumer_link: TcpProxy
+    note: Callable[[str], None]
     heartbeat_interval_s: float
+    spared_count: int = 0
     kills: list[Kill] = field(default_factory=list)
     freezes: list[Freeze] = field(default_factory=list)
 
     async def strike(self, strike: Strike) -> None:
         """Do one fault. Raises SimulatorFailedError or BrokerUnavailableError if that is impossible."""
         await asyncio.sleep(strike.offset_s)
-        verb, _, noun = strike.kind.partition("_")
-        if noun in ("worker", "consumer", "coordinator"):
-            await self._on_process(verb, self._place(noun, strike.target), strike.duration_s)
-        elif strike.kind.endswith("_link"):
-            link = self.worker_link if "_worker_" in strike.kind else self.consumer_link
-            await _on_link(strike.kind.partition("_worker")[0].partition("_consumer")[0], link, strike.duration_s)
-        else:
+        parsed = _OF_A_PLACE.fullmatch(strike.kind.value)
+        if parsed is None:
             await self._others()[strike.kind](strike)
+            return
+        verb, role, link = parsed.groups()
+        place = self._place(role, strike.target)
+        self.note(f"  {strike.kind}: {place.name}, pid {place.pid}, holds {sorted(place.held)}")
+        if not link:
+            await self._on_process(verb, place, strike.duration_s)
+        elif place.link is not None:
+            await _on_link(verb, place.link, strike.duration_s)
 
     # Processes
 
     def _place(self, role: str, target: int) -> Place:
-        places = {"worker": self.cast.workers, "consumer": self.cast.consumers, "coordinator": self.cast.coordinators}
-        return places[role][target]
+        cast = self.cast
+        if role != "worker":
+            return {"consumer": cast.consumers, "coordinator": cast.coordinators}[role][target]
+        spared = cast.workers[len(cast.workers) - self.spared_count :]
+        first = [place for place in cast.workers if place.held and place not in spared]
+        others = [place for place in cast.workers if not place.held and place not in spared]
+        return first[target % len(first)] if first else others[target % len(others)]
 
     async def _on_process(self, verb: str, place: Place, duration_s: float) -> None:
         match verb:

@@ -58,7 +58,6 @@ BROKER_KINDS = frozenset({Kind.RESTART_BROKER, Kind.KILL_BROKER, Kind.ALARM})
 NODE_KINDS = BROKER_KINDS
 """Need a broker of our own; impossible with AMQP_URL."""
 SESSION_ENDING_KINDS = frozenset({Kind.OP_9_NEW_SESSION, Kind.CLOSE_ENDING})
-ENDING_A_PROCESS = ("kill_", "term_")
 HARMLESS_TO_WORKERS = ("_consumer", "_coordinator")
 
 # Fatal codes (4004, 4010 to 4014) stop a worker by design and are the business of other tests.
@@ -92,7 +91,7 @@ _RESTART_AFTER_S = (0.2, 2.0)
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many of each there are. `spared_count` of each role are never killed or terminated."""
+    """How many of each there are. `spared_count` of each role have no faults of their own."""
 
     shards: int = 4
     workers: int = 3
@@ -101,11 +100,10 @@ class Size:
     spared_count: int = 0
 
     def of_role(self, kind: Kind) -> int:
-        """How many processes `kind` may choose from; links are those of the first process only."""
+        """How many processes `kind` may choose from."""
         for role, count in (("worker", self.workers), ("consumer", self.consumers), ("coordinator", self.coordinators)):
-            if kind.value.endswith(f"_{role}"):
-                spared = self.spared_count if kind.value.startswith(ENDING_A_PROCESS) else 0
-                return max(1, count - spared)
+            if f"_{role}" in kind.value:
+                return max(1, count - self.spared_count)
         return 1
 
 
@@ -113,6 +111,7 @@ class Size:
 class Strike:
     """One fault: `offset_s` after the round began, at process or link `target` or at `shard`, for `duration_s`.
 
+    Among workers, those that hold shards are counted first: a fault of a stand-by tells little.
     `option` is a close code, a host's mode, or empty.
     """
 
@@ -124,9 +123,10 @@ class Strike:
     option: str = ""
 
     def __str__(self) -> str:
-        where = f" #{self.target + 1}" if "_worker" in self.kind or "_con" in self.kind or "_coo" in self.kind else ""
+        is_of_process = any(role in self.kind for role in ("_worker", "_consumer", "_coordinator"))
+        where = f"#{self.target}" if is_of_process else f"shard {self.shard}"
         option = f" {self.option}" if self.option else ""
-        return f"{self.kind}{where}{option} shard={self.shard} +{self.offset_s:.2f}s for {self.duration_s:.1f}s"
+        return f"{self.kind}{option} {where} +{self.offset_s:.2f} s for {self.duration_s:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)

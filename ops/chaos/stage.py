@@ -8,13 +8,14 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eventbus.amqp.broker import Broker
 from eventbus.errors import RelayError
 from ops.broker_node import BrokerNode
-from ops.chaos.cast import Cast
+from ops.chaos.cast import Cast, Place
 from ops.chaos.faults import Faults
 from ops.chaos.judge import Judge
 from ops.chaos.records import RecordFolder
@@ -25,8 +26,9 @@ from ops.simulator_client import SimulatorClient
 from ops.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
+    from ops.chaos.schedule import Size
     from ops.chaos.settings import ChaosSettings
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
@@ -60,8 +62,6 @@ async def open_stage(settings: ChaosSettings, directory: Path, note: Callable[[s
         if settings.amqp_url is None:
             node = await stack.enter_async_context(BrokerNode(directory / "broker"))
         amqp_url = settings.amqp_url or (node.url if node else "")
-        worker_link = await stack.enter_async_context(TcpProxy(amqp_url))
-        consumer_link = await stack.enter_async_context(TcpProxy(amqp_url))
         environment = _environment(amqp_url)
         cast_of: list[Cast] = []
 
@@ -78,11 +78,13 @@ async def open_stage(settings: ChaosSettings, directory: Path, note: Callable[[s
         cast_of.append(cast)
         simulator = await stack.enter_async_context(SimulatorClient(gw_sim.control_url))
         handlers, witness = RecordFolder(directory / "handlers"), RecordFolder(directory / "witness")
-        _fill(cast, settings, consumer_link.url, handlers, witness)
-        faults = Faults(cast, simulator, node, worker_link, consumer_link, settings.heartbeat_interval_s)
+        size = settings.size
+        links = [await stack.enter_async_context(TcpProxy(amqp_url)) for _ in range(size.workers + size.consumers)]
+        _fill(cast, size, links[size.workers :], handlers, witness)
+        faults = Faults(cast, simulator, node, note, settings.heartbeat_interval_s, size.spared_count)
         judge = Judge(simulator, handlers, witness)
         await _until_listening(fleet, Broker(amqp_url), settings)
-        _start_workers(cast, settings, worker_link.url)
+        _start_workers(cast, size, links)
         await _until_served(judge, settings.size.shards)
         await asyncio.sleep(QUEUES_ARE_SAFE_S)
         yield Stage(supervisor, cast, simulator, gw_sim.child.pid, node, faults, judge)
@@ -114,30 +116,25 @@ def _simulator_options(settings: ChaosSettings) -> tuple[str, ...]:
     )
 
 
-def _fill(
-    cast: Cast,
-    settings: ChaosSettings,
-    consumer_url: str,
-    handlers: RecordFolder,
-    witness: RecordFolder,
-) -> None:
-    """Coordinators and consumers; `consumer_url` leads the first consumer through its proxy."""
+def _fill(cast: Cast, size: Size, links: Sequence[TcpProxy], handlers: RecordFolder, witness: RecordFolder) -> None:
+    """Coordinators and consumers; the witness has no proxy, because nothing is to happen to it alone."""
     bot = ("--entrypoint", "recording_bot:setup", "--entrypoint-dir", str(EXAMPLES), "--group")
-    for number in range(settings.size.coordinators):
-        cast.add(cast.coordinators, f"coordinator {number + 1}", "gw-coordinator")
-    cast.add(cast.witness, "witness", "gw-consume", *bot, WITNESS_GROUP, RECORD_DIR=str(witness.directory))
-    for number in range(settings.size.consumers):
-        link = {"AMQP_URL": consumer_url} if number == 0 else {}
-        name, directory = f"consumer {number + 1}", str(handlers.directory)
-        cast.add(cast.consumers, name, "gw-consume", *bot, GROUP, RECORD_DIR=directory, **link)
+    for number in range(size.coordinators):
+        cast.add(cast.coordinators, Place(f"coordinator {number + 1}", "gw-coordinator"))
+    record_of_witness = {"RECORD_DIR": str(witness.directory)}
+    cast.add(cast.witness, Place("witness", "gw-consume", (*bot, WITNESS_GROUP), record_of_witness))
+    record = {"RECORD_DIR": str(handlers.directory)}
+    for number in range(size.consumers):
+        name, link = f"consumer {number + 1}", links[number]
+        cast.add(cast.consumers, Place(name, "gw-consume", (*bot, GROUP), record, link=link))
 
 
-def _start_workers(cast: Cast, settings: ChaosSettings, worker_url: str) -> None:
-    for number in range(settings.size.workers):
-        link = {"AMQP_URL": worker_url} if number == 0 else {}
-        name = f"worker {number + 1}"
-        worker_id = f"worker-{number + 1}"
-        cast.add(cast.workers, name, "gw-worker", "--shards", "auto", "--worker-id", worker_id, **link)
+def _start_workers(cast: Cast, size: Size, links: Sequence[TcpProxy]) -> None:
+    """As many as can hold all shards with one worker to spare."""
+    capacity = str(ceil(size.shards / max(1, size.workers - 1)))
+    for number in range(size.workers):
+        arguments = ("--shards", "auto", "--capacity", capacity, "--worker-id", f"worker-{number + 1}")
+        cast.add(cast.workers, Place(f"worker {number + 1}", "gw-worker", arguments, link=links[number]))
 
 
 async def _until_listening(fleet: Fleet, broker: Broker, settings: ChaosSettings) -> None:

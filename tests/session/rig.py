@@ -49,11 +49,14 @@ class Permits:
         self.expired_count = 0
         self.closes_after_expired = False
         self.cancelled_count = 0
+        self.defects: list[Exception] = []
 
     async def acquire(self, shard: int, fencing_token: int, *, recovery: bool) -> float:
         assert shard >= 0
         assert fencing_token > 0
         self.asked.append(recovery)
+        if self.defects:
+            raise self.defects.pop()
         try:
             await self.is_open.wait()
         except asyncio.CancelledError:

@@ -143,3 +143,10 @@ async def test_a_resume_never_waits_for_a_permit(rig: Rig) -> None:
     assert await rig.connected(shard, established=2) == session
     assert len(rig.permits.asked) == 1
     rig.permits.is_open.set()
+
+
+async def test_a_defect_in_one_connection_ends_that_connection_and_not_the_shard(rig: Rig) -> None:
+    rig.permits.defects.append(ZeroDivisionError("a defect"))
+    _, session = await rig.start_connected()
+    assert rig.permits.asked == [False, False]
+    await rig.all_arrived(session)
