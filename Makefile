@@ -1,8 +1,10 @@
 # The project's commands. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench readme lock clean
+.PHONY: help setup demo chaos soak test coverage check bench readme lock clean
 PYTHON := .venv/bin/python
 COVERAGE := $(PYTHON) -m coverage
+# Most tests wait for real processes: several at once use both cores.
+PARALLEL := -n 3 --dist loadfile
 COMPILE := $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -15,9 +17,18 @@ setup: ## Install what is missing: .venv, packages, rabbitmq-server (unless AMQP
 demo: setup ## Run a simulated Discord and the whole fleet for DEMO_SECONDS (default 20), with failures on the way
 	@$(PYTHON) -m ops.demo
 
-test: setup ## Run every test with coverage; ARGS="-k lease" is passed on to pytest
+chaos: setup ## Faults against real processes: CHAOS_SEED, CHAOS_ROUNDS, CHAOS_RATE, CHAOS_FAULTS
+	@$(PYTHON) -m ops.chaos
+
+soak: setup ## The same for SOAK_SECONDS (default an hour), with memory in the verdict
+	@$(PYTHON) -m ops.chaos soak
+
+test: setup ## Run every test; ARGS="-k lease" is passed on to pytest
+	@$(PYTHON) -m pytest $(PARALLEL) $(ARGS)
+
+coverage: setup ## Run every test and say which lines and branches no test reaches, child processes included
 	@$(COVERAGE) erase
-	@status=0; $(COVERAGE) run -m pytest -n 4 --dist loadfile $(ARGS) || status=$$?; \
+	@status=0; $(COVERAGE) run -m pytest $(PARALLEL) $(ARGS) || status=$$?; \
 	$(COVERAGE) combine --quiet && $(COVERAGE) report --skip-covered --skip-empty --sort=cover || status=$${status:-1}; \
 	exit $$status
 

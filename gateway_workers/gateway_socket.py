@@ -35,6 +35,7 @@ class GatewaySocket:
     def __init__(self, websocket: aiohttp.ClientWebSocketResponse, compression: Compression) -> None:
         self._websocket = websocket
         self._inflater = inflater(compression)
+        self._is_closing = False
 
     @classmethod
     async def open(cls, http: aiohttp.ClientSession, url: str, compression: Compression) -> GatewaySocket:
@@ -57,6 +58,9 @@ class GatewaySocket:
     async def frame(self) -> bytes:
         """The next whole frame. Raises SocketClosedError, or InflateError if the compressed stream is broken."""
         while True:
+            if self._is_closing:
+                # aiohttp's receive() would close with 1000, which ends the session, if it came before our own close.
+                raise SocketClosedError(None, "closed by us")
             message = await self._websocket.receive()
             if message.type is aiohttp.WSMsgType.BINARY:
                 frame = self._inflater.feed(message.data)
@@ -83,6 +87,7 @@ class GatewaySocket:
 
     async def close(self, code: int) -> None:
         """Close with `code`, within a bound; harmless when already closed."""
+        self._is_closing = True
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S + 1):
                 await self._websocket.close(code=code)

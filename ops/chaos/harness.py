@@ -61,7 +61,8 @@ class Harness:
         with self._log.open("w", encoding="utf-8", buffering=1) as log:
 
             def note(text: str) -> None:
-                log.write(f"{time.strftime('%H:%M:%S')}.{int(time.time() % 1 * 1000):03d} {text}\n")
+                now = time.time()
+                log.write(f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now % 1 * 1000):03d} {text}\n")
 
             def say(text: str) -> None:
                 self._tell(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import time
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def _environment(amqp_url: str) -> dict[str, str]:
     return {
         "AMQP_URL": amqp_url,
         "DISCORD_TOKEN": SIMULATOR_TOKEN,
-        "GW_NAMESPACE": f"chaos-{os.getpid()}",
+        "GW_NAMESPACE": f"chaos-{secrets.token_hex(4)}",
         "GW_INTENTS": "ALL",
         "GW_LOG_FORMAT": "json",
         "RECORD_DETAILS": "1",

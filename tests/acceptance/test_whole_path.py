@@ -119,7 +119,7 @@ async def test_promise_3_sixteen_shards_start_within_one_window_at_concurrency_1
     await stage.connected(16)
     ready_at = [at for _, event_type, at in await stage.simulator.ledger() if event_type == "READY"]
 
-    assert max(ready_at) - min(ready_at) < 5.0
+    assert max(ready_at) - min(ready_at) < 15.0  # one after another they would take 75 s
     assert (await stage.simulator.verdict())["violations"] == []
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 COMMANDS = Path(sys.executable).parent
 BOTS = Path(__file__).parent
 BOT_TOKEN = "bot.token.of-the-tests"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 SHARD_COUNT = 2
 AUTHOR = {"id": "3", "username": "u", "discriminator": "0", "avatar": None, "global_name": None}
 
