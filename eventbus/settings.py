@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import typer
-from dotenv import find_dotenv, load_dotenv
+from dotenv import dotenv_values, find_dotenv
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from typer.main import get_command
 
@@ -213,6 +213,7 @@ def command(model: type[S], run: Callable[[S], None]) -> Callable[..., None]:
     entry.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
     entry.__annotations__ = annotations
     entry.__doc__ = run.__doc__
+    entry.settings = model  # type: ignore[attr-defined]  # what `run_command` reads `.env` for
     return entry
 
 
@@ -226,11 +227,11 @@ def _option(model: type[Settings], name: str) -> Any:  # noqa: ANN401 - typer's 
 
 def run_command(app: typer.Typer | Callable[..., None], *, name: str) -> None:
     """Run a typer command as a process: `.env` loaded, secrets moved off the command line, one sentence per error."""
-    load_dotenv(find_dotenv(usecwd=True))
     if not isinstance(app, typer.Typer):
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(name)(app)
         app = single
+    _load_env_file([getattr(info.callback, "settings", None) for info in app.registered_commands])
     _move_secrets_to_environment(sys.argv[1:])
     try:
         get_command(app)(prog_name=name)
@@ -238,6 +239,20 @@ def run_command(app: typer.Typer | Callable[..., None], *, name: str) -> None:
         for problem in error.problems:
             sys.stderr.write(f"{name}: {problem}\n")
         sys.exit(error.exit_code)
+
+
+def _load_env_file(models: Sequence[type[Settings] | None]) -> None:
+    """Take from `.env` what the environment does not say, under whatever alias it says it."""
+    values = dotenv_values(find_dotenv(usecwd=True))
+    for model in models:
+        for name in model.model_fields if model else ():
+            aliases = _extra(model, name)["env"] if model else ()
+            if any(os.environ.get(alias) for alias in aliases):
+                for alias in aliases:
+                    values.pop(alias, None)
+    for variable, value in values.items():
+        if value is not None:
+            os.environ.setdefault(variable, value)
 
 
 def _move_secrets_to_environment(arguments: list[str]) -> None:

@@ -101,7 +101,7 @@ class Comparison:
     reordered_examples: list[str] = field(default_factory=list)
     _sessions: dict[str, _Session] = field(default_factory=dict)
     _newest: dict[tuple[int, bool], tuple[int, int]] = field(default_factory=dict)
-    _tokens: dict[int, int] = field(default_factory=dict)
+    _tokens: dict[tuple[int, bool], int] = field(default_factory=dict)
     _early: list[HandledDispatch] = field(default_factory=list)
 
     def add_sent(self, rows: Iterable[SentDispatch]) -> None:
@@ -132,13 +132,14 @@ class Comparison:
         kind = session.sent[record.seq]
         if kind == _NOT_SENT:
             return  # READY or RESUMED
-        self._check_token(record)
+        is_in_lane = kind == _SENT_IN_LANE
+        self._check_token(record, is_in_lane=is_in_lane)
         if session.handled[record.seq]:
             self.duplicates[_cause(record)] += 1
         else:
             self.handled_count += 1
             self.latencies_ms.append((record.at - session.sent_at[record.seq]) * 1000)
-            self._check_order(session, record, is_in_lane=kind == _SENT_IN_LANE)
+            self._check_order(session, record, is_in_lane=is_in_lane)
         session.handled[record.seq] = min(_MANY, session.handled[record.seq] + 1)
         session.unhandled.discard(record.seq)
 
@@ -153,11 +154,12 @@ class Comparison:
         else:
             self._newest[key] = place
 
-    def _check_token(self, record: HandledDispatch) -> None:
-        newest = self._tokens.get(record.shard, 0)
+    def _check_token(self, record: HandledDispatch, *, is_in_lane: bool) -> None:
+        key = (record.shard, is_in_lane)
+        newest = self._tokens.get(key, 0)
         if record.fencing_token < newest and not record.redelivered:
             self.stale_count += 1
-        self._tokens[record.shard] = max(newest, record.fencing_token)
+        self._tokens[key] = max(newest, record.fencing_token)
 
     # What is missing
 

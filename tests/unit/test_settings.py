@@ -77,6 +77,13 @@ def test_env_file_then_environment_then_flag(run: Run) -> None:
     assert (given_.shards, given_.namespace, given_.capacity) == ("1", "environment", 7)
 
 
+def test_an_alias_in_the_environment_comes_before_the_main_name_in_the_env_file(run: Run) -> None:
+    Path(".env").write_text(f"DISCORD_TOKEN={TOKEN}\nGW_LOG_LEVEL=ERROR\n")
+    os.environ["LOG_LEVEL"] = "DEBUG"
+
+    assert run().log_level == "DEBUG"
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sources=st.lists(st.sampled_from(["flag", "short", "environment", "file"]), unique=True),
