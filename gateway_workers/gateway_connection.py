@@ -214,8 +214,9 @@ class GatewayConnection:
                 return
             try:
                 await self._send_heartbeat()
-            except SocketClosedError:
-                return  # the reader learns it too, and says why
+            except SocketClosedError as error:
+                self.close(End(NextStep.RESUME, str(error)))
+                return
 
     async def _send_heartbeat(self) -> None:
         wait_s = self._window.try_heartbeat(self._loop.time())

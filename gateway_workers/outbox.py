@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from eventbus.amqp.publish_frames import as_replayed
+
 
 class ConfirmedSeq:
     """How far one lease's dispatches are confirmed; `added` is the newest one in the outbox or behind it."""
@@ -47,7 +49,7 @@ class Outbox:
 
     def add(self, mark: ConfirmedSeq, seq: int, publish: bytes) -> None:
         """Append a rendered publish of dispatch `seq`."""
-        mark.added = seq
+        mark.added = max(mark.added, seq)
         self.byte_count += len(publish)
         self._unsent.append((mark, seq, publish))
 
@@ -89,10 +91,15 @@ class Outbox:
             if entry[0].is_dropped:
                 self.byte_count -= len(entry[2])
             else:
-                self._unsent.appendleft(entry)
+                mark, seq, publish = entry
+                self._unsent.appendleft((mark, seq, as_replayed(publish)))  # the broker may have it already
         self._sent.clear()
         self._confirmed_tags.clear()
         self._head_tag = 1
+
+    def has_sent(self, mark: ConfirmedSeq) -> bool:
+        """Whether something of a lease was written and is not confirmed."""
+        return any(entry[0] is mark for entry in self._sent)
 
     def drop(self, mark: ConfirmedSeq) -> None:
         """Forget what is not sent yet of a lease that was lost."""

@@ -135,6 +135,13 @@ class DispatchPublisher:
         self._progress.clear()
         await self._progress.wait()
 
+    def withdraw(self, outlet: Outlet) -> None:
+        """Forget all that is unconfirmed of a lease; what was written already is cut off with the connection."""
+        is_on_its_way = self._outbox.has_sent(outlet.mark)
+        self.drop(outlet)
+        if is_on_its_way and self._connection is not None:
+            self._connection.abort("a lease ends with unconfirmed publishes")
+
     def drop(self, outlet: Outlet) -> None:
         """Forget what was not sent yet of a lease that was lost."""
         self._outbox.drop(outlet.mark)

@@ -1,8 +1,8 @@
 """How a shard connects next: resume or identify, to which host, after which wait.
 
 A host that brings no session, whether it is silent, closes or refuses, is left for the other one and tried again
-later. Identifies that bring no READY wait longer each time: during an outage of Discord's they must not eat the daily
-budget. Neither must sessions that end as soon as they began make a tight loop.
+later. Identifies that bring no session of some minutes wait longer each time: whatever goes wrong at Discord's, they
+must not eat the daily budget. Neither must sessions that end as soon as they began make a tight loop.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ MAX_WAIT_S = 30.0
 INVALID_SESSION_WAIT_S = 1.0
 IDENTIFY_RETRY_S = 5.0
 MAX_IDENTIFY_RETRY_S = 600.0
+WORTH_AN_IDENTIFY_S = 120.0
+"""A session that lived for so long was worth its Identify: the next one need not wait."""
 STABLE_S = 1.0
 """A session that ran for so long was no failure."""
 
@@ -43,18 +45,16 @@ class ReconnectPolicy:
         self._failures = 0
         self._use_general_url = False
         self._had_session = session is not None
-        self._unanswered_identifies = 0
+        self._vain_identifies = 0
         self._invalidated = False
 
     def next_attempt(self) -> Attempt:
         """What to do now."""
-        wait_s = min(FIRST_WAIT_S * 2 ** (self._failures - 1), MAX_WAIT_S) if self._failures else 0.0
+        wait_s = _backoff_s(self._failures, FIRST_WAIT_S, MAX_WAIT_S)
         if self.session is None:
             if self._invalidated:
                 wait_s = max(wait_s, INVALID_SESSION_WAIT_S)
-            if self._unanswered_identifies:
-                patience_s = IDENTIFY_RETRY_S * 2 ** (self._unanswered_identifies - 1)
-                wait_s = max(wait_s, min(patience_s, MAX_IDENTIFY_RETRY_S))
+            wait_s = max(wait_s, _backoff_s(self._vain_identifies, IDENTIFY_RETRY_S, MAX_IDENTIFY_RETRY_S))
             return Attempt(self._gateway_url, None, wait_s, self._had_session)
         url = self._gateway_url if self._use_general_url or not self.session.resume_url else self.session.resume_url
         return Attempt(url, self.session, wait_s, is_recovery=True)
@@ -66,7 +66,7 @@ class ReconnectPolicy:
 
     def on_identify_sent(self) -> None:
         """An Identify was spent."""
-        self._unanswered_identifies += 1
+        self._vain_identifies += 1
         self._invalidated = False
 
     def on_established(self, session: Session) -> None:
@@ -74,7 +74,6 @@ class ReconnectPolicy:
         self.session = session
         self._had_session = True
         self._use_general_url = False
-        self._unanswered_identifies = 0
 
     def on_end(self, step: NextStep, *, established_s: float | None) -> None:
         """The connection ended; `established_s` is how long ago READY or RESUMED came, None if neither did."""
@@ -82,8 +81,12 @@ class ReconnectPolicy:
             self.on_unanswered()
         else:
             self._failures = 0 if established_s >= STABLE_S else self._failures + 1
+            if established_s >= WORTH_AN_IDENTIFY_S:
+                self._vain_identifies = 0
         if step is NextStep.IDENTIFY:
-            if self.session is None:
-                self._unanswered_identifies = max(0, self._unanswered_identifies - 1)  # answered: by a refusal
             self.session = None
             self._invalidated = True
+
+
+def _backoff_s(failures: int, first_s: float, most_s: float) -> float:
+    return min(first_s * 2 ** min(failures - 1, 30), most_s) if failures else 0.0

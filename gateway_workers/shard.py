@@ -143,6 +143,8 @@ class Shard:
                 await self._tools.publisher.drained(self._outlet)
         except TimeoutError:
             _log.warning("unconfirmed at hand-over", extra={"action": "undrained", "shard": self.lease.shard})
+            # Nothing of this lease may reach the broker after the checkpoint that its successor resumes from.
+            self._tools.publisher.withdraw(self._outlet)
         return self.checkpoint()
 
     async def abandon(self) -> None:
@@ -160,8 +162,9 @@ class Shard:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._is_closed.wait()
         except TimeoutError:
-            if self._task is not None:
-                self._task.cancel()
+            if self._task is None:
+                return  # it was never started
+            self._task.cancel()
             await self._is_closed.wait()
 
     async def send_command(self, op: int, d: dict[str, Any]) -> CommandSent | Failure:
@@ -222,8 +225,10 @@ class Shard:
             return
 
     async def _connect(self, attempt: Attempt) -> None:
-        if self._tools.publisher.is_full:
-            await self.room()
+        while self._tools.publisher.is_full and not self._is_stopping.is_set():
+            await self.room()  # neither an Identify nor a Resume is of use before
+        if self._is_stopping.is_set():
+            return
         permit_until = 0.0
         if attempt.session is None:
             self._set_state(ShardState.WAITING)
@@ -347,7 +352,7 @@ class Shard:
         return first and self._state in (ShardState.CONNECTED, ShardState.RESUMING)
 
     def _publish(self, event_type: str, seq: int, frame: bytes) -> None:
-        self._seq = seq
+        self._seq = max(self._seq, seq)
         if self._session is None or self._is_abandoned:
             return
         self._outlet.publish(

@@ -88,6 +88,7 @@ class Worker:
             renewing = group.create_task(self._keep_leases(group), name="leases")
             await stop.wait()
             renewing.cancel()
+            await asyncio.wait([renewing])
             await self._drain()
             for task in tasks:
                 task.cancel()
@@ -196,8 +197,8 @@ class Worker:
     async def _start(self, lease: Lease, config: messages.BotConfig, group: asyncio.TaskGroup) -> None:
         shard = Shard(lease, config, self._tools)
         self._shards[lease.shard] = shard
-        await self._inbox.bind(self._names.shard, str(lease.shard))
         group.create_task(shard.run(), name=f"shard {lease.shard}")
+        await self._inbox.bind(self._names.shard, str(lease.shard))
         how = "resume" if lease.session else "identify"
         _log.info(
             "lease", extra={"action": "lease_taken", "shard": lease.shard, "token": lease.fencing_token, "how": how}
@@ -231,17 +232,17 @@ class Worker:
     # Hand-over
 
     async def _drain(self) -> None:
-        async with self._lease_lock:
-            held = format_shards(self._shards)
-            _log.info("handing over", extra={"action": "hand_over", "shards": held})
-            try:
-                await self._coordinator.call(messages.Leave(worker_id=self._worker_id), messages.Done)
-            except (*_NO_ANSWER, RemoteError) as error:
-                _log.warning("leaving unannounced", extra={"action": "leave_failed", "reason": str(error)})
-            async with asyncio.TaskGroup() as group:
-                for shard in self._shards.values():
-                    group.create_task(self._hand_over(shard), name=f"hand-over of shard {shard.lease.shard}")
-            self._shards.clear()
+        # Without the lock: a publishing connection that was just lost needs it to come back and have all confirmed.
+        held = tuple(self._shards.values())
+        shards = format_shards(shard.lease.shard for shard in held)
+        _log.info("handing over", extra={"action": "hand_over", "shards": shards})
+        try:
+            await self._coordinator.call(messages.Leave(worker_id=self._worker_id), messages.Done)
+        except (*_NO_ANSWER, RemoteError) as error:
+            _log.warning("leaving unannounced", extra={"action": "leave_failed", "reason": str(error)})
+        async with asyncio.TaskGroup() as group:
+            for shard in held:
+                group.create_task(self._hand_over(shard), name=f"hand-over of shard {shard.lease.shard}")
 
     async def _hand_over(self, shard: Shard) -> None:
         session = await shard.hand_over()

@@ -8,7 +8,9 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
 
 from eventbus.amqp.broker import Broker
 from eventbus.amqp.link import Link
@@ -21,10 +23,10 @@ from ops.broker_node import BrokerNode
 from ops.fleet import Fleet
 from ops.line_printer import LinePrinter
 from ops.run_settings import SIMULATOR_TOKEN, RunSettings
-from ops.supervisor import Supervisor
+from ops.supervisor import FIRST_BACKOFF_S, MAX_BACKOFF_S, Supervisor, describe_exit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 CONFIG_TIMEOUT_S = 60.0
 
@@ -32,7 +34,7 @@ CONFIG_TIMEOUT_S = 60.0
 async def _run(settings: RunSettings, stop: asyncio.Event) -> None:
     printer = LinePrinter(sys.stdout)
     async with contextlib.AsyncExitStack() as stack:
-        url = settings.amqp_url.get_secret_value()
+        url, node = settings.amqp_url.get_secret_value(), None
         if not settings.broker_is_given:
             printer.say("starting a private RabbitMQ node (AMQP_URL is not set)")
             node = await stack.enter_async_context(BrokerNode(settings.data_dir / "broker"))
@@ -40,10 +42,35 @@ async def _run(settings: RunSettings, stop: asyncio.Event) -> None:
         supervisor = await stack.enter_async_context(Supervisor(printer.line, printer.say))
         fleet = Fleet(supervisor, _environment(settings, url))
         try:
-            await supervisor.run(_until_stopped(settings, fleet, Broker(url), printer.say, stop))
+            at_url = settings.model_copy(update={"amqp_url": SecretStr(url)})
+            running = _until_stopped(settings, fleet, Broker.from_settings(at_url), printer.say, stop)
+            await supervisor.run(running if node is None else _with_broker(node, running, printer.say))
         finally:
             printer.say("draining; Ctrl-C again leaves at once")
             await fleet.drain()
+
+
+async def _with_broker(node: BrokerNode, work: Coroutine[Any, Any, None], say: Callable[[str], None]) -> None:
+    """Do `work`, and start the private broker again, with its data, whenever it ends."""
+    keeping = asyncio.create_task(_keep_broker(node, say), name="private broker")
+    working = asyncio.create_task(work, name="fleet")
+    try:
+        await asyncio.wait([keeping, working], return_when=asyncio.FIRST_COMPLETED)
+        await (keeping if keeping.done() else working)
+    finally:
+        for task in (keeping, working):
+            task.cancel()
+        await asyncio.wait([keeping, working])
+
+
+async def _keep_broker(node: BrokerNode, say: Callable[[str], None]) -> None:
+    backoff_s = FIRST_BACKOFF_S
+    while True:
+        code = await node.wait()
+        say(f"the private RabbitMQ node ended with {describe_exit(code)}; started again in {backoff_s:g} s")
+        await asyncio.sleep(backoff_s)
+        backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+        await node.start()
 
 
 async def _until_stopped(

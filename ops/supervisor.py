@@ -32,6 +32,8 @@ STABLE_S = 60.0
 MAX_RESTARTS = 8
 """In a row, without one run of STABLE_S."""
 LINE_LIMIT = 1 << 20
+EXIT_POLL_S = 0.1
+LAST_LINES_S = 1.0
 
 
 class ChildState(Enum):
@@ -143,7 +145,10 @@ class Supervisor:
             while not child.stopping.is_set():
                 started_at = loop.time()
                 code = await self._run(child)
-                if child.stopping.is_set() or code == 0:
+                if child.stopping.is_set():
+                    return
+                if code == 0:
+                    self._on_event(f"{child.name} ended by itself, as it was told to (exit code 0)")
                     return
                 if code == EXIT_USAGE:
                     self._fail(ChildRefusedError(child.name, list(child.last_lines)))
@@ -184,13 +189,25 @@ class Supervisor:
         if child.stopping.is_set():
             send_signal(child, signal.SIGTERM)
         try:
-            await self._copy_lines(child, process)
-            return await process.wait()
+            return await self._until_ended(child, process)
         except asyncio.CancelledError:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
             raise
+
+    async def _until_ended(self, child: Child, process: Process) -> int:
+        """Copy lines until the process ends; one that it started itself may hold the pipe for longer."""
+        copying = asyncio.create_task(self._copy_lines(child, process), name=f"lines of {child.name}")
+        try:
+            while process.returncode is None and not copying.done():
+                await asyncio.wait([copying], timeout=EXIT_POLL_S)
+            if process.returncode is None:
+                return await process.wait()
+            await asyncio.wait([copying], timeout=LAST_LINES_S)
+            return process.returncode
+        finally:
+            copying.cancel()
 
     async def _copy_lines(self, child: Child, process: Process) -> None:
         if process.stdout is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal
 
-import aiormq.exceptions
+from eventbus.amqp.border import broker_border
+from eventbus.errors import BrokerLostError
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractQueue
@@ -45,8 +46,9 @@ class BoundQueue:
         self._bindings.add((exchange, routing_key))
         if self._queue is not None:
             try:
-                await self._queue.bind(exchange, routing_key)
-            except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+                async with broker_border("bind"):
+                    await self._queue.bind(exchange, routing_key)
+            except BrokerLostError as error:
                 self._on_failure(error)
 
     async def unbind(self, exchange: str, routing_key: str) -> None:
@@ -54,8 +56,9 @@ class BoundQueue:
         self._bindings.discard((exchange, routing_key))
         if self._queue is not None:
             try:
-                await self._queue.unbind(exchange, routing_key)
-            except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+                async with broker_border("unbind"):
+                    await self._queue.unbind(exchange, routing_key)
+            except BrokerLostError as error:
                 self._on_failure(error)
 
     def _on_failure(self, error: BaseException) -> None:

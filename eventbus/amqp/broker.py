@@ -118,7 +118,7 @@ async def connect(broker: Broker, *, name: str) -> AbstractConnection:
         if _is_refusal(error):
             raise broker.refused(_reason(error)) from error
         raise broker.unreachable(error) from error
-    except (TimeoutError, OSError, RuntimeError) as error:
+    except (TimeoutError, OSError, RuntimeError, UnicodeError) as error:
         raise broker.unreachable(error) from error
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import aiormq.exceptions
 from aio_pika import DeliveryMode, Message
 
 from eventbus import messages
+from eventbus.amqp.border import broker_border
 from eventbus.amqp.rpc import PUBLISH_TIMEOUT_S, is_bound
 from eventbus.errors import BrokerLostError
 
@@ -70,7 +70,8 @@ class ControlChannel:
             messages.encode(message), content_type="application/json", delivery_mode=DeliveryMode.NOT_PERSISTENT
         )
         try:
-            target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
-            await target.publish(body, routing_key, mandatory=False, timeout=PUBLISH_TIMEOUT_S)
-        except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+            async with broker_border("notice", timeout_s=PUBLISH_TIMEOUT_S):
+                target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
+                await target.publish(body, routing_key, mandatory=False)
+        except BrokerLostError as error:
             _log.debug("notice lost", extra={"action": "notice_lost", "key": routing_key, "reason": repr(error)})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import aiormq.exceptions
 from aio_pika import DeliveryMode, Message
 
+from eventbus.amqp.border import broker_border
 from eventbus.amqp.rpc import publish_routed
 from eventbus.errors import BrokerLostError, UnroutableError
 
@@ -83,9 +82,9 @@ class Delivery:
 
     async def _settle(self, how: str) -> bool:
         try:
-            async with asyncio.timeout(SETTLE_TIMEOUT_S):
+            async with broker_border("settle", timeout_s=SETTLE_TIMEOUT_S):
                 await (self.message.ack() if how == "ack" else self.message.nack(requeue=True))
-        except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+        except BrokerLostError as error:
             _log.debug("not settled", extra={"action": "not_settled", "queue": self.queue, "reason": repr(error)})
             return False
         return True

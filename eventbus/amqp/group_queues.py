@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiormq.exceptions
 from aio_pika import ExchangeType
 
+from eventbus.amqp.border import broker_border
 from eventbus.amqp.deliveries import Delivery, declare_dead_letters
 from eventbus.amqp.link import close_quietly
 from eventbus.errors import BrokerLostError
@@ -68,11 +69,8 @@ class GroupQueues:
 
     async def sync(self) -> None:
         """Bind what came to be wanted, unbind what is no longer. Raises BrokerLostError: the next connect does it."""
-        try:
-            async with self._lock:
-                await self._bind(self._wanted(), again=False)
-        except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
-            raise BrokerLostError(f"the bindings of group {self._group!r} were not changed: {error!r}") from error
+        async with self._lock, broker_border(f"the bindings of group {self._group!r} were not changed"):
+            await self._bind(self._wanted(), again=False)
 
     async def stop(self) -> None:
         """Take no more deliveries; those that came can still be settled."""
@@ -80,8 +78,9 @@ class GroupQueues:
         consumers, self._consumers = self._consumers, []
         for queue, tag in consumers:
             try:
-                await queue.cancel(tag, timeout=METHOD_TIMEOUT_S)
-            except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+                async with broker_border("cancel", timeout_s=METHOD_TIMEOUT_S):
+                    await queue.cancel(tag)
+            except BrokerLostError as error:
                 _log.debug("not cancelled", extra={"action": "cancel_failed", "reason": repr(error)})
 
     async def _set_up(self, connection: AbstractConnection) -> None:

@@ -11,8 +11,7 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-import aiormq.exceptions
-
+from eventbus.amqp.border import broker_border
 from eventbus.amqp.broker import Broker, connect
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
 
@@ -98,12 +97,10 @@ class Link:
         # Not `connection.closed()`: aio-pika's plain connection only knows of its own close() there.
         connection.close_callbacks.add(lambda *_: lost.set())
         try:
-            async with asyncio.timeout(SETUP_TIMEOUT_S):
+            what = f"RabbitMQ at {self._broker} did not set up what we need"
+            async with broker_border(what, timeout_s=SETUP_TIMEOUT_S):
                 for callback in self._callbacks:
                     await callback(connection)
-        except (aiormq.exceptions.AMQPError, OSError, TimeoutError) as error:
-            await close_quietly(connection)
-            raise BrokerLostError(f"RabbitMQ at {self._broker} did not set up what we need: {error!r}") from error
         except BaseException:
             await close_quietly(connection)
             raise
@@ -121,9 +118,9 @@ class Link:
 async def close_quietly(connection: AbstractConnection) -> None:
     """Close within a bound; a connection that is already dead is no error."""
     try:
-        async with asyncio.timeout(3.0):
+        async with broker_border("close", timeout_s=3.0):
             await connection.close()
-    except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+    except BrokerLostError as error:
         _log.debug("close failed", extra={"action": "close_failed", "reason": repr(error)})
 
 

@@ -83,7 +83,7 @@ class PublishConnection(asyncio.Protocol):
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 await connection._connect(name)
-        except (OSError, TimeoutError, BrokerLostError) as error:
+        except (OSError, TimeoutError, UnicodeError, BrokerLostError) as error:
             connection.abort("could not be opened")
             if isinstance(error, BrokerLostError) and any(word in str(error) for word in _REFUSALS):
                 raise broker.refused(str(error)) from error
@@ -216,6 +216,9 @@ class PublishConnection(asyncio.Protocol):
                 self._unclaimed_count += reply.cancelled()  # the answer comes all the same: it is not the next one's
                 raise
             except TimeoutError as error:
+                if self.is_blocked:  # an alarm is no death: the answer comes when it is over
+                    self._unclaimed_count += reply.cancelled()
+                    raise BrokerLostError("RabbitMQ takes nothing from publishers now (alarm)") from error
                 self.abort(f"no answer to {method.name} within {METHOD_TIMEOUT_S:g} s")
                 raise BrokerLostError(self.closed.result()) from error
 

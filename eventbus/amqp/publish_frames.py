@@ -29,6 +29,11 @@ _RECEIVED_AT_KEY = b"\x0breceived_at"
 _BODY_OVERHEAD = 8
 
 
+def as_replayed(publish: bytes) -> bytes:
+    """A rendered publish with the header `replayed` set: it is published again."""
+    return publish.replace(_REPLAYED[False], _REPLAYED[True], 1)
+
+
 class PublishTemplate:
     """The frames of Basic.Publish for one exchange, routing key, `type` and set of fixed headers."""
 

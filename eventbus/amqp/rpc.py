@@ -7,11 +7,11 @@ import logging
 import uuid
 from typing import TYPE_CHECKING
 
-import aiormq.exceptions
 from aio_pika import DeliveryMode, Message
-from aio_pika.exceptions import DeliveryError
+from aio_pika.exceptions import PublishError
 
 from eventbus import messages
+from eventbus.amqp.border import broker_border
 from eventbus.errors import BrokerLostError, RpcTimeoutError, UnroutableError
 
 if TYPE_CHECKING:
@@ -89,13 +89,14 @@ class RpcClient:
 
 async def publish_routed(channel: AbstractChannel, exchange: str, routing_key: str, message: Message) -> None:
     """Publish and wait for the confirm. Raises UnroutableError if no queue takes the message, or BrokerLostError."""
-    target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
-    try:
-        await target.publish(message, routing_key, mandatory=True, timeout=PUBLISH_TIMEOUT_S)
-    except DeliveryError as error:
-        raise UnroutableError(f"nobody takes messages for {routing_key!r} on {exchange or 'the broker'!r}") from error
-    except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
-        raise BrokerLostError(f"the publish to {exchange or routing_key!r} is unconfirmed: {error!r}") from error
+    async with broker_border(f"the publish to {exchange or routing_key!r} is unconfirmed", timeout_s=PUBLISH_TIMEOUT_S):
+        target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
+        try:
+            await target.publish(message, routing_key, mandatory=True)
+        except PublishError as error:  # it came back; a nack is another error, and no proof that nobody is there
+            raise UnroutableError(
+                f"nobody takes messages for {routing_key!r} on {exchange or 'the broker'!r}"
+            ) from error
 
 
 async def is_bound(channel: AbstractChannel, exchange: str, routing_key: str) -> bool:
@@ -149,10 +150,12 @@ class RpcServer:
             if channel.is_closed:
                 continue  # the request was redelivered to whoever consumes the queue now
             try:
-                if not _is_ping(request):
-                    await _send_reply(channel, request, await self._reply_to(request.body))
-                await request.ack()
-            except (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+                reply = None if _is_ping(request) else await self._reply_to(request.body)
+                async with broker_border("the reply", timeout_s=PUBLISH_TIMEOUT_S):
+                    if reply is not None:
+                        await _send_reply(channel, request, reply)
+                    await request.ack()
+            except BrokerLostError as error:
                 _log.warning("a reply could not be sent", extra={"action": "reply_lost", "reason": repr(error)})
 
     async def _reply_to(self, body: bytes) -> messages.Message:
@@ -176,4 +179,4 @@ async def _send_reply(channel: AbstractChannel, request: AbstractIncomingMessage
         return
     body = messages.encode(reply)
     message = Message(body, content_type="application/json", correlation_id=request.correlation_id)
-    await channel.default_exchange.publish(message, request.reply_to, mandatory=False, timeout=PUBLISH_TIMEOUT_S)
+    await channel.default_exchange.publish(message, request.reply_to, mandatory=False)

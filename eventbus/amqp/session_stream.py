@@ -10,10 +10,10 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Final
 
-import aiormq.exceptions
 from aio_pika import DeliveryMode, Message
 
 from eventbus import messages
+from eventbus.amqp.border import broker_border
 from eventbus.amqp.rpc import publish_routed
 from eventbus.errors import BrokerLostError
 
@@ -91,10 +91,8 @@ class SessionStream:
         body = messages.encode(messages.Marker(marker_id=marker_id))
         message = Message(body, content_type="application/json", delivery_mode=DeliveryMode.PERSISTENT)
         try:
-            async with asyncio.timeout(MARKER_TIMEOUT_S):
+            async with broker_border("the session stream could not be read", timeout_s=MARKER_TIMEOUT_S):
                 await publish_routed(self._channel, "", self._names.sessions, message)
                 await self._markers[marker_id].wait()
-        except (TimeoutError, aiormq.exceptions.AMQPError) as error:
-            raise BrokerLostError(f"the session stream could not be read: {error!r}") from error
         finally:
             del self._markers[marker_id]

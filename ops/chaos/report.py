@@ -5,13 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ops.chaos.memory import GROWTH_LIMIT, growth, peaks_mb
-from ops.chaos.verdict import percentile
+from ops.chaos.verdict import percentile, sessions_lost_by_us
 
 if TYPE_CHECKING:
     from ops.chaos.harness import Outcome
     from ops.chaos.judge import Judge
     from ops.chaos.settings import ChaosSettings
 
+MUST_BE_NONE = (
+    "lost",
+    "reordered",
+    "violations",
+    "stale",
+    "identifies_unexplained",
+    "sessions_lost_by_us",
+    "doubled_shards",
+    "failed_rounds",
+    "crashes",
+)
 OF_THE_TEST_BED = frozenset({"broker", "simulator"})
 """Their memory is reported; whether it is flat is not ours to promise (the simulator keeps its ledger)."""
 
@@ -22,6 +33,7 @@ def make_report(settings: ChaosSettings, outcome: Outcome, judge: Judge) -> dict
     excused = judge.excused_violations(outcome.verdict)
     growths = growth(outcome.memory, duration_s=outcome.duration_s)
     grown = {place: one for place, one in growths.items() if one > GROWTH_LIMIT and place not in OF_THE_TEST_BED}
+    explained = settings.size.shards + len(judge.ended(outcome.sessions))
     report: dict[str, Any] = {
         "seed": settings.seed,
         "rounds": outcome.rounds,
@@ -40,8 +52,10 @@ def make_report(settings: ChaosSettings, outcome: Outcome, judge: Judge) -> dict
         "violations": outcome.verdict["violation_count"] - excused,
         "excused_violations": excused,
         "identifies": outcome.verdict["identifies"],
-        "identifies_explained": settings.size.shards + len(judge.ended(outcome.sessions)),
+        "identifies_unexplained": outcome.verdict["identifies"] - explained,
+        "sessions_lost_by_us": sessions_lost_by_us(outcome.sessions),
         "resumes": outcome.verdict["resumes"],
+        "sessions_taken_over": outcome.verdict["notes"].get("session_taken_over", 0),
         "resumes_refused": outcome.verdict["resumes_refused"],
         "takeovers": len(outcome.takeovers_s),
         "missing_takeovers": outcome.missing_takeovers,
@@ -63,9 +77,11 @@ def make_report(settings: ChaosSettings, outcome: Outcome, judge: Judge) -> dict
 
 
 def passes(report: dict[str, Any]) -> bool:
-    """Nothing lost, reordered or stale, no rule of Discord's broken, every round settled, memory flat in a soak."""
-    must_be_none = ("lost", "reordered", "violations", "stale", "failed_rounds", "doubled_shards", "crashes")
-    return not any(report[name] for name in must_be_none) and not report.get("memory_grown")
+    """Nothing lost, reordered or stale, no rule of Discord's broken, no session given away, every round settled.
+
+    In a soak, memory must be flat, too.
+    """
+    return not any(report[name] for name in MUST_BE_NONE) and not report.get("memory_grown")
 
 
 def _rounded(value: float | None) -> float | None:

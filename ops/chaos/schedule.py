@@ -17,7 +17,7 @@ SECOND_STRIKE_WITHIN_S = 2.0
 
 
 class Kind(StrEnum):
-    """A fault; see `docs/reliability.md` for what each does."""
+    """A fault; see `docs/chaos.md` for what each does."""
 
     KILL_WORKER = "kill_worker"
     TERM_WORKER = "term_worker"

@@ -142,11 +142,11 @@ class TcpProxy:
             due_at, data = await chunks.get()
             await asyncio.sleep(max(0.0, due_at - loop.time()))
             await self._flowing.wait()
-            if not data:
-                pair.abort()
-                return
             if pair.is_half_open:
                 continue
+            if not data or writer.is_closing():
+                pair.abort()
+                return
             with contextlib.suppress(OSError):
                 writer.write(data)
                 await writer.drain()

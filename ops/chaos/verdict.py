@@ -200,6 +200,12 @@ def ended_by_faults(sessions: Iterable[Mapping[str, Any]], *, may_forfeit: Colle
     return found
 
 
+def sessions_lost_by_us(sessions: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Sessions that ended although no fault ended them, by reason."""
+    reasons = (session["end_reason"] for session in sessions)
+    return dict(Counter(reason for reason in reasons if reason and reason not in DISCORDS_WILL))
+
+
 def orphans(sessions: Iterable[Mapping[str, Any]]) -> set[str]:
     """Sessions that nobody serves while another session of their shard is served: nobody will resume them."""
     living = [session for session in sessions if session["state"] != "ended"]

@@ -13,6 +13,7 @@ from ops.chaos.verdict import (
     ended_by_faults,
     orphans,
     percentile,
+    sessions_lost_by_us,
 )
 
 
@@ -115,6 +116,7 @@ def test_discords_will_excuses_only_the_tail_of_sessions_that_may_be_forfeited()
     ended = ended_by_faults(sessions, may_forfeit={"excused", "ours"})
 
     assert ended == {"excused": EndedSession("excused", 5), "strict": EndedSession("strict", 9)}
+    assert sessions_lost_by_us(sessions) == {"nobody resumed it in time": 1}
 
 
 def test_a_session_that_nobody_serves_beside_a_served_one_is_an_orphan() -> None:

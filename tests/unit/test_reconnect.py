@@ -14,6 +14,7 @@ from gateway_workers.reconnect import (
     MAX_IDENTIFY_RETRY_S,
     MAX_WAIT_S,
     STABLE_S,
+    WORTH_AN_IDENTIFY_S,
     ReconnectPolicy,
 )
 
@@ -133,13 +134,34 @@ def test_a_day_long_outage_costs_a_small_part_of_the_identify_budget() -> None:
     assert identifies < 160
 
 
-def test_a_ready_makes_the_next_identify_patient_no_more() -> None:
+def test_a_session_that_lived_makes_the_next_identify_patient_no_more_and_a_short_one_does_not() -> None:
     policy = ReconnectPolicy(GENERAL, None)
     for _ in range(10):
         policy.on_identify_sent()
         policy.on_end(NextStep.RESUME, established_s=None)
     established(policy).on_end(NextStep.IDENTIFY, established_s=10.0)
+    assert policy.next_attempt().wait_s == MAX_IDENTIFY_RETRY_S
+    established(policy).on_end(NextStep.IDENTIFY, established_s=WORTH_AN_IDENTIFY_S)
     assert policy.next_attempt().wait_s <= INVALID_SESSION_WAIT_S
+
+
+def test_sessions_that_discord_ends_at_once_spend_few_identifies_a_day() -> None:
+    policy, spent, now = ReconnectPolicy(GENERAL, None), 0, 0.0
+    while now < 86_400:
+        now += policy.next_attempt().wait_s
+        policy.on_identify_sent()
+        spent += 1
+        established(policy).on_end(NextStep.IDENTIFY, established_s=30.0)
+        now += 30.0
+    assert spent < 200
+
+
+def test_a_day_without_an_answer_is_no_overflow() -> None:
+    policy = ReconnectPolicy(GENERAL, None)
+    for _ in range(5000):
+        policy.on_unanswered()
+        policy.on_identify_sent()
+    assert policy.next_attempt().wait_s == MAX_IDENTIFY_RETRY_S
 
 
 events = st.sampled_from(
