@@ -7,8 +7,10 @@ highest one below which everything is confirmed.
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
-from eventbus.amqp.publish_frames import as_replayed
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class ConfirmedSeq:
@@ -23,9 +25,13 @@ class ConfirmedSeq:
 
 
 class Outbox:
-    """The window of one publishing connection; delivery tags count up from 1 on every connection."""
+    """The window of one publishing connection; delivery tags count up from 1 on every connection.
 
-    def __init__(self, *, max_count: int, max_bytes: int) -> None:
+    `as_repeated(publish)` gives what is written instead when a publish has to be written again.
+    """
+
+    def __init__(self, *, max_count: int, max_bytes: int, as_repeated: Callable[[bytes], bytes] = bytes) -> None:
+        self._as_repeated = as_repeated
         self._max_count = max_count
         self._max_bytes = max_bytes
         self._unsent: deque[tuple[ConfirmedSeq, int, bytes]] = deque()
@@ -92,7 +98,7 @@ class Outbox:
                 self.byte_count -= len(entry[2])
             else:
                 mark, seq, publish = entry
-                self._unsent.appendleft((mark, seq, as_replayed(publish)))  # the broker may have it already
+                self._unsent.appendleft((mark, seq, self._as_repeated(publish)))  # the broker may have it already
         self._sent.clear()
         self._confirmed_tags.clear()
         self._head_tag = 1

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from eventbus.amqp.link import FIRST_BACKOFF_S, next_backoff
 from eventbus.amqp.publish_connection import PublishConnection
-from eventbus.amqp.publish_frames import PublishTemplate
+from eventbus.amqp.publish_frames import PublishTemplate, as_replayed
 from eventbus.amqp.session_stream import STREAM_ARGUMENTS
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
 from eventbus.names import EVENT_TYPE_PATTERN
@@ -85,7 +85,7 @@ class DispatchPublisher:
         self.frame_max = 131072
         self._broker = broker
         self._worker_id = worker_id
-        self._outbox = Outbox(max_count=max_count, max_bytes=max_bytes)
+        self._outbox = Outbox(max_count=max_count, max_bytes=max_bytes, as_repeated=as_replayed)
         self._connection: PublishConnection | None = None
         self._is_valid = False
         self._held: set[int] = set()

@@ -24,14 +24,16 @@ _FRAME_END = b"\xce"
 _FLAGS = 1 << 15 | 1 << 13 | 1 << 12 | 1 << 7 | 1 << 5
 _CONTENT_TYPE = b"\x10application/json"
 _PERSISTENT = b"\x02"
-_REPLAYED = (b"\x08replayedt\x00", b"\x08replayedt\x01")
+_REPLAYED_KEY = b"\x08replayedt"
+_REPLAYED = (_REPLAYED_KEY + b"\x00", _REPLAYED_KEY + b"\x01")
 _RECEIVED_AT_KEY = b"\x0breceived_at"
 _BODY_OVERHEAD = 8
 
 
 def as_replayed(publish: bytes) -> bytes:
     """A rendered publish with the header `replayed` set: it is published again."""
-    return publish.replace(_REPLAYED[False], _REPLAYED[True], 1)
+    flag = publish.index(_REPLAYED_KEY) + len(_REPLAYED_KEY)  # the first one: the body stands behind the headers
+    return publish[:flag] + b"\x01" + publish[flag + 1 :]
 
 
 class PublishTemplate:

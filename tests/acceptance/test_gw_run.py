@@ -88,6 +88,20 @@ def test_a_killed_child_is_started_again_and_the_others_stay(running: subprocess
     assert running.wait(60) == 0
 
 
+def test_a_killed_private_broker_is_started_again_and_the_shards_stay(running: subprocess.Popen[str]) -> None:
+    lines_until(running, "connected", count=3)
+    (broker,) = [pid for pid in descendants(running.pid) if b"beam" in Path(f"/proc/{pid}/cmdline").read_bytes()[:200]]
+    os.kill(broker, signal.SIGKILL)
+
+    said = lines_until(running, "publishing connection is back", count=2)
+    running.send_signal(signal.SIGTERM)
+    rest = running.communicate(timeout=60)[0]
+
+    assert running.returncode == 0, rest
+    assert any("the private RabbitMQ node ended" in line for line in said)
+    assert rest.count("handed over") == 3, rest
+
+
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(GW_RUN), *arguments],

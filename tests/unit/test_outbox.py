@@ -133,3 +133,24 @@ def test_an_ack_that_is_out_of_order_waits_for_those_before_it() -> None:
     assert (mark.confirmed, len(outbox)) == (0, 3)
     outbox.on_ack(1, multiple=False)
     assert (mark.confirmed, len(outbox)) == (3, 0)
+
+
+def test_what_is_written_again_is_marked_and_what_was_never_written_is_not() -> None:
+    outbox, mark = Outbox(max_count=10, max_bytes=1000, as_repeated=bytes.upper), ConfirmedSeq(0)
+    outbox.add(mark, 1, b"first")
+    outbox.take(1)
+    outbox.add(mark, 2, b"second")
+
+    outbox.rewind()
+
+    assert outbox.take(10) == [b"FIRST", b"second"]
+
+
+def test_what_a_lease_has_on_its_way_is_known_until_it_is_confirmed() -> None:
+    outbox, mark = Outbox(max_count=10, max_bytes=1000), ConfirmedSeq(0)
+    outbox.add(mark, 1, b"x")
+    assert not outbox.has_sent(mark)
+    outbox.take(1)
+    assert outbox.has_sent(mark)
+    outbox.on_ack(1, multiple=False)
+    assert not outbox.has_sent(mark)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pamqp import body as amqp_body
 from pamqp import commands, frame, header
 
-from eventbus.amqp.publish_frames import PUBLISH_CHANNEL, PublishTemplate
+from eventbus.amqp.publish_frames import PUBLISH_CHANNEL, PublishTemplate, as_replayed
 
 FRAME_MAX = 4096
 
@@ -127,3 +127,15 @@ def test_one_template_renders_many_dispatches_apart() -> None:
     assert ids == ["s:1", "s:2", "s:3"]
     assert bodies == [b"1", b"2", b"3"]
     assert replays == [False, True, False]
+
+
+def test_a_publish_that_is_written_again_says_that_it_is_replayed_and_changes_nothing_else() -> None:
+    template = PublishTemplate(
+        exchange="gw.event.X", routing_key="0", event_type="X", headers={"shard": 0}, frame_max=FRAME_MAX
+    )
+    body = b'{"d":"\x08replayedt\x00"}'
+
+    first = template.render(body, b"s:1", replayed=False, received_at=1.5)
+
+    assert as_replayed(first) == template.render(body, b"s:1", replayed=True, received_at=1.5)
+    assert as_replayed(as_replayed(first)).endswith(body + b"\xce")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 COMMAND = str(Path(sys.executable).parent / "gw-coordinator")
 BOT_TOKEN = "bot.token.of-the-tests"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 async def until(is_so: Callable[[], Awaitable[Any]], *, timeout_s: float = PATIENCE_S, step_s: float = 0.05) -> Any:
