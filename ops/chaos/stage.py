@@ -122,8 +122,8 @@ def _fill(cast: Cast, size: Size, links: Sequence[TcpProxy], handlers: RecordFol
     bot = ("--entrypoint", "recording_bot:setup", "--entrypoint-dir", str(EXAMPLES), "--group")
     for number in range(size.coordinators):
         cast.add(cast.coordinators, Place(f"coordinator {number + 1}", "gw-coordinator"))
-    record_of_witness = {"RECORD_DIR": str(witness.directory)}
-    cast.add(cast.witness, Place("witness", "gw-consume", (*bot, WITNESS_GROUP), record_of_witness))
+    of_witness = {"RECORD_DIR": str(witness.directory), "WITNESS_GROUP": WITNESS_GROUP}
+    cast.add(cast.witness, Place("witness", "python", ("-m", "ops.chaos.witness"), of_witness))
     record = {"RECORD_DIR": str(handlers.directory)}
     for number in range(size.consumers):
         name, link = f"consumer {number + 1}", links[number]

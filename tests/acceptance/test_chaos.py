@@ -38,7 +38,7 @@ async def test_no_dispatch_is_lost_or_reordered_when_discord_and_links_misbehave
 ) -> None:
     kinds = DISCORD_AND_LINKS
     report = await _play(
-        ChaosSettings(seed=5, rounds=6, rate=50, kinds=kinds, size=SIZE, amqp_url=broker_url), tmp_path
+        ChaosSettings(seed=5, rounds=5, rate=50, kinds=kinds, size=SIZE, amqp_url=broker_url), tmp_path
     )
 
     _expect_nothing_wrong(report)
