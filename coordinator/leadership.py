@@ -51,13 +51,12 @@ class Leadership:
         """Whether we began to lead at most `limit_s` after the process's first and only connect."""
         return self._connect_count == 1 and self.began_at - self._connected_at <= limit_s
 
-    def try_to_lead(self, now: float, *, known_count: int, heard_count: int) -> bool:
-        """End learning if it is time; `heard_count` of `known_count` workers reported since we began."""
+    def try_to_lead(self, now: float, *, is_every_shard_held: bool) -> bool:
+        """End learning if it is time; after a loss of the broker, holders get the time to come back."""
         if self.phase is not Phase.LEARNING or now - self.began_at < LEARN_S:
             return False
         is_after_loss = self._connect_count > 1 and self.began_at - self._connected_at < LEARN_AFTER_LOSS_S
-        is_complete = heard_count == known_count and (known_count > 0 or not is_after_loss)
-        if is_complete or now - self.began_at >= LEARN_AFTER_LOSS_S:
+        if not is_after_loss or is_every_shard_held or now - self.began_at >= LEARN_AFTER_LOSS_S:
             self.phase = Phase.LEADING
             return True
         return False

@@ -146,6 +146,13 @@ class LeaseTable:
             self._note(ChangeKind.FREED, record, worker_id, "its worker is gone")
         return tuple(record.shard for record in held)
 
+    def forget_holders(self) -> None:
+        """Forget who holds what, and all workers; fencing tokens and sessions stay known."""
+        self._workers.clear()
+        for record in self._shards.values():
+            if record.holder is not None:
+                record.free()
+
     def settle(self) -> None:
         """The fleet was heard: the shard count stays."""
         self._is_settled = True

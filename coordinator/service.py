@@ -66,6 +66,7 @@ class CoordinatorService:
         )
         self._gate = IdentifyGate(info.identify_limit, asked_at=info.asked_at, reserve=settings.identify_reserve)
         self._is_new_fleet = False
+        self._is_stale = False
         self._late: set[str] = set()
         self._granting = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -74,17 +75,22 @@ class CoordinatorService:
     # Leading
 
     def on_connected(self, *, is_new_fleet: bool) -> None:
-        """A connection to the broker is about to consume: forget that we led, keep what we know.
+        """A connection to the broker is about to consume: forget that we led.
 
         `is_new_fleet`: no coordinator ran in this namespace before, so nobody granted a permit.
         """
         self._is_new_fleet = is_new_fleet
         self._leadership.on_connected(self._clock())
         self._liveness.doubt(worker.worker_id for worker in self._table.workers)
+        self._is_stale = True
 
     async def _begin_to_lead(self, now: float) -> None:
         if not (self._is_new_fleet and self._leadership.began_within(LEARN_S)):
             self._gate.hold(now)
+        if self._is_stale:
+            # Another one may have led since we knew: every worker registers again with all that it holds.
+            self._table.forget_holders()
+            self._is_stale = False
         # Above every token of those who led before, known or not: nobody grants more than one a millisecond for long.
         self._table.start_tokens_above(int(time.time() * 1000))
         _log.info("leading: learning what the workers hold", extra={"action": "leading", "id": self._coordinator_id})
@@ -111,16 +117,15 @@ class CoordinatorService:
             self._warn_of_late_workers()
 
     def _try_to_lead(self) -> None:
-        now, workers = self._clock(), self._table.workers
-        heard_count = sum(worker.renewed_at >= self._leadership.began_at for worker in workers)
-        if self._leadership.try_to_lead(now, known_count=len(workers), heard_count=heard_count):
+        held_count = sum(record.holder is not None for record in self._table.shards)
+        is_every_shard_held = held_count == self._table.shard_count
+        if self._leadership.try_to_lead(self._clock(), is_every_shard_held=is_every_shard_held):
             self._table.settle()
-            held_count = sum(record.holder is not None for record in self._table.shards)
             _log.info(
                 "leading: granting from now on",
                 extra={
                     "action": "granting",
-                    "workers": heard_count,
+                    "workers": len(self._table.workers),
                     "leases": held_count,
                     "shard_count": self._table.shard_count,
                 },

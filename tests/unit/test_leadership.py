@@ -21,36 +21,30 @@ def test_the_first_delivery_begins_to_lead_and_only_the_first() -> None:
 
 def test_without_a_delivery_it_stays_a_stand_by() -> None:
     leadership = connected()
-    assert not leadership.try_to_lead(100.0, known_count=0, heard_count=0)
+    assert not leadership.try_to_lead(100.0, is_every_shard_held=False)
     assert leadership.phase is Phase.STAND_BY
 
 
 def test_it_learns_for_a_second_even_if_nobody_answers() -> None:
     leadership = connected()
     leadership.on_delivery(1.0)
-    assert not leadership.try_to_lead(1.0 + LEARN_S - 0.1, known_count=0, heard_count=0)
-    assert leadership.try_to_lead(1.0 + LEARN_S, known_count=0, heard_count=0)
+    assert not leadership.try_to_lead(1.0 + LEARN_S - 0.1, is_every_shard_held=False)
+    assert leadership.try_to_lead(1.0 + LEARN_S, is_every_shard_held=False)
     assert leadership.is_leading
 
 
-def test_it_waits_longer_for_workers_that_it_knows() -> None:
-    leadership = connected()
-    leadership.on_delivery(1.0)
-    assert not leadership.try_to_lead(1.0 + LEARN_S, known_count=2, heard_count=1)
-    assert leadership.try_to_lead(1.0 + LEARN_S, known_count=2, heard_count=2)
-
-
-def test_it_does_not_wait_for_ever_for_workers_that_it_knows() -> None:
-    leadership = connected()
-    leadership.on_delivery(1.0)
-    assert leadership.try_to_lead(1.0 + LEARN_AFTER_LOSS_S, known_count=2, heard_count=0)
-
-
-def test_after_a_loss_of_the_broker_it_waits_for_workers_that_it_does_not_know() -> None:
+def test_after_a_loss_of_the_broker_holders_get_the_time_to_come_back() -> None:
     leadership = connected(times=2)
     leadership.on_delivery(1.0)
-    assert not leadership.try_to_lead(1.0 + LEARN_S, known_count=0, heard_count=0)
-    assert leadership.try_to_lead(1.0 + LEARN_AFTER_LOSS_S, known_count=0, heard_count=0)
+    assert not leadership.try_to_lead(1.0 + LEARN_AFTER_LOSS_S - 0.1, is_every_shard_held=False)
+    assert leadership.try_to_lead(1.0 + LEARN_AFTER_LOSS_S, is_every_shard_held=False)
+
+
+def test_after_a_loss_of_the_broker_it_does_not_wait_when_every_shard_has_its_holder() -> None:
+    leadership = connected(times=2)
+    leadership.on_delivery(1.0)
+    assert not leadership.try_to_lead(1.0 + LEARN_S - 0.1, is_every_shard_held=True)
+    assert leadership.try_to_lead(1.0 + LEARN_S, is_every_shard_held=True)
 
 
 def test_a_new_connection_makes_it_a_stand_by_again() -> None:

@@ -442,3 +442,20 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
+
+
+def test_forgotten_holders_register_again_and_older_leases_stay_refused() -> None:
+    table = LeaseTable(2)
+    table.register(Register(worker_id="a", shards="0-1"), 0.0)
+    lease = table.grant(0, "a")
+    assert lease is not None
+    table.forget_holders()
+
+    with pytest.raises(UnknownWorkerError):
+        table.renew(Renew(worker_id="a"), 1.0)
+    stale = HeldLease(shard=0, fencing_token=lease.fencing_token - 1)
+    table.register(Register(worker_id="b", shards="0-1", held=(stale,)), 1.0)
+    assert table.leases_of("b") == ()
+    held = HeldLease(shard=0, fencing_token=lease.fencing_token)
+    table.register(Register(worker_id="a", shards="0-1", held=(held,)), 1.0)
+    assert [(one.shard, one.fencing_token) for one in table.leases_of("a")] == [(0, lease.fencing_token)]
