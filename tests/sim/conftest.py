@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 START_S = 30.0
-TIMEOUT_S = 15.0
+TIMEOUT_S = 40.0
 
 
 class Sim:

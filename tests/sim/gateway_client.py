@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from backports import zstd
 
-TIMEOUT_S = 15.0
+TIMEOUT_S = 40.0
 TOKEN = "NDE5NDMwNDAwMDAwNzY5MjMy.simulated.bot-token"
 ALL_INTENTS = sum(1 << bit for bit in range(17))
 _CLOSED = {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.ERROR}

@@ -45,6 +45,8 @@ async def _cut_while_it_runs(sim: Sim) -> None:
     for cut in range(1, _CUTS + 1):
         due = _TOTAL * cut // (_CUTS + 1)
         await call(sim.wait, lambda due=due: sim.get("/traffic")["generated"] >= due, "the next cut")
+        resumed = 2 * (cut - 1)
+        await call(sim.wait, lambda resumed=resumed: sim.verdict()["resumes"] == resumed, "both are connected again")
         await call(sim.fault, "drop" if cut % 2 else "close")
     await call(sim.wait, lambda: sim.get("/traffic")["left"] == 0, "all traffic is sent")
     for shard in (0, 1):
