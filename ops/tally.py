@@ -56,3 +56,17 @@ def tally(ledger: Iterable[tuple[str, str, float]], record: Iterable[tuple[str, 
         p99_ms=round(cuts[98], 1) if cuts else None,
         lost_by_type={event_type: lost.count(event_type) for event_type in sorted(set(lost))},
     )
+
+
+def takeover_s(ledger: Iterable[tuple[str, str, float]], *, since: float, session_count: int) -> float | None:
+    """Seconds from `since` until Discord said RESUMED to `session_count` sessions; None if it has not yet.
+
+    `ledger` and `since` as in `tally`: seconds since the epoch.
+    """
+    first: dict[str, float] = {}
+    for message_id, event_type, at in ledger:
+        if event_type == "RESUMED" and at >= since:
+            session_id = message_id.rpartition(":")[0]
+            first[session_id] = min(at, first.get(session_id, at))
+    resumed_at = sorted(first.values())
+    return resumed_at[session_count - 1] - since if len(resumed_at) >= session_count else None
