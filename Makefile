@@ -1,6 +1,6 @@
 # The project's commands. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo chaos soak test coverage check bench readme lock clean
+.PHONY: help setup demo chaos soak reliability test coverage check bench readme parity lock clean
 PYTHON := .venv/bin/python
 COVERAGE := $(PYTHON) -m coverage
 # Most tests wait for real processes: several at once use both cores.
@@ -9,12 +9,12 @@ COMPILE := $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: .venv, packages, rabbitmq-server (unless AMQP_URL is set)
 	@ops/setup.sh
 
-demo: setup ## Run a simulated Discord and the whole fleet for DEMO_SECONDS (default 20), with failures on the way
+demo: setup ## Run a simulated Discord and the whole fleet for DEMO_SECONDS (default 30), with failures on the way
 	@$(PYTHON) -m ops.demo
 
 chaos: setup ## Faults against real processes: CHAOS_SEED, CHAOS_ROUNDS, CHAOS_RATE, CHAOS_FAULTS
@@ -22,6 +22,9 @@ chaos: setup ## Faults against real processes: CHAOS_SEED, CHAOS_ROUNDS, CHAOS_R
 
 soak: setup ## The same for SOAK_SECONDS (default an hour), with memory in the verdict
 	@$(PYTHON) -m ops.chaos soak
+
+reliability: setup ## One fault, hundreds of times: RUN=worker_kills and others, RELIABILITY_COUNT (docs/reliability.md)
+	@$(PYTHON) -m ops.chaos.reliability $(RUN)
 
 test: setup ## Run every test; ARGS="-k lease" is passed on to pytest
 	@$(PYTHON) -m pytest $(PARALLEL) $(ARGS)
@@ -43,6 +46,9 @@ bench: setup ## Measure the hot path on this machine
 
 readme: setup ## Write the README's table of settings
 	@$(PYTHON) -m tests.readme_settings
+
+parity: setup ## Write docs/parity.md
+	@$(PYTHON) -m tests.parity_table
 
 lock: ## Write the lock files from pyproject.toml; ARGS=--upgrade takes the newest versions
 	@test -x $(PYTHON) || python3 -m venv .venv

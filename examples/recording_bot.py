@@ -3,12 +3,16 @@
 One line for each handled dispatch, `message_id handled_at`, in a file of its own for each process. The line is with the
 kernel before the handler ends, so it survives a SIGKILL of the process. With RECORD_DETAILS set, ` shard fencing_token
 flags` follow: `p` for replayed by Discord, `d` for redelivered by the broker, `-` for neither.
+
+RECORD_POISON_PERCENT makes the handler raise for so many dispatches in a hundred, chosen by their message ids; those
+are written to a file of their own.
 """
 
 from __future__ import annotations
 
 import os
 import time
+import zlib
 from pathlib import Path
 
 import hikari
@@ -24,14 +28,23 @@ EVENTS = (
 )  # fmt: skip
 
 
+class PoisonError(Exception):
+    """The handler was told to raise."""
+
+
 def setup(bot: hikari.GatewayBotAware) -> None:
     directory = Path(os.environ["RECORD_DIR"])
     with_details = bool(os.environ.get("RECORD_DETAILS"))
-    file = os.open(directory / f"{os.getpid()}.record", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    poison_percent = float(os.environ.get("RECORD_POISON_PERCENT") or 0)
+    file = open_to_append(directory / f"{os.getpid()}.record")
+    poison_file = open_to_append(directory / f"{os.getpid()}.poison") if poison_percent else None
 
     async def record(_: hikari.Event) -> None:
         dispatch = consumers.current_dispatch()
         if dispatch is not None:
+            if poison_file is not None and is_poison(dispatch.message_id, poison_percent):
+                os.write(poison_file, f"{dispatch.message_id}\n".encode())
+                raise PoisonError(f"{dispatch.message_id} is poison")
             line = f"{dispatch.message_id} {time.time():.6f}"
             if with_details:
                 line += f" {dispatch.shard} {dispatch.fencing_token} {flags(dispatch)}"
@@ -43,3 +56,11 @@ def setup(bot: hikari.GatewayBotAware) -> None:
 
 def flags(dispatch: consumers.Dispatch) -> str:
     return "p" * dispatch.replayed + "d" * dispatch.redelivered or "-"
+
+
+def is_poison(message_id: str, percent: float) -> bool:
+    return zlib.crc32(message_id.encode()) % 10_000 < percent * 100
+
+
+def open_to_append(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

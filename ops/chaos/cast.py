@@ -6,8 +6,9 @@ import asyncio
 import json
 import signal
 import time
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.fleet import program
 from ops.supervisor import send_signal
@@ -37,6 +38,13 @@ class Place:
     link: TcpProxy | None = None
     """The proxy between it and the broker."""
     is_frozen: bool = False
+    is_ready: bool = False
+    """Whether its process said that it is at work: registered, consuming, connected."""
+
+    @property
+    def is_standby(self) -> bool:
+        """Whether a worker is ready and holds nothing."""
+        return self.is_ready and not self.held and not self.is_frozen and self.pid is not None
 
     @property
     def pid(self) -> int | None:
@@ -56,6 +64,13 @@ class Cast:
         self.consumers: list[Place] = []
         self.coordinators: list[Place] = []
         self.witness: list[Place] = []
+        self.leader: Place | None = None
+        """The coordinator that leads, by its own words."""
+        self.granting_at = 0.0
+        """When it said that it grants (seconds since the epoch)."""
+        self.actions: Counter[tuple[str, str]] = Counter()
+        """Lines of the log by role (`worker`) and action."""
+        self._counted: dict[str, Mapping[str, Any]] = {}
 
     @property
     def places(self) -> list[Place]:
@@ -72,6 +87,7 @@ class Cast:
         place.run_count += 1
         place.held.clear()
         place.is_frozen = False
+        place.is_ready = False
         place.started_at = time.monotonic()
         name = f"{place.name}.{place.run_count}"
         self._by_child[name] = place
@@ -121,8 +137,18 @@ class Cast:
             return False
         return True
 
+    async def until_ready(self, places: Sequence[Place], timeout_s: float) -> bool:
+        """Wait until all of `places` are at work; False if that takes longer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not all(place.is_ready for place in places):  # noqa: ASYNC110 - their logs say so
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            return False
+        return True
+
     def on_line(self, name: str, line: str) -> None:
-        """Learn from a process's log which shards it holds."""
+        """Learn from a process's log who is at work, who leads, and which shards it holds."""
         place = self._by_child.get(name)
         if place is None or '"action":"' not in line:
             return
@@ -130,8 +156,26 @@ class Cast:
             entry = json.loads(line)
         except ValueError:
             return
-        match entry.get("action"):
+        action = str(entry.get("action"))
+        self.actions[place.name.partition(" ")[0], action] += 1
+        if action == "deliveries":
+            self._counted[name] = entry
+        if place.child is not None and place.child.name == name:
+            self._learn(place, action, entry)
+
+    def counted(self, counter: str) -> int:
+        """The sum of one of the consumers' own counters, as each last said it."""
+        return sum(int(entry.get(counter, 0)) for entry in self._counted.values())
+
+    def _learn(self, place: Place, action: str, entry: Mapping[str, Any]) -> None:
+        match action:
             case "lease_taken":
                 place.held.add(entry["shard"])
             case "lease_lost" | "handed_over":
                 place.held.discard(entry["shard"])
+            case "registered" | "consuming" | "connected":
+                place.is_ready = True
+            case "leading":
+                self.leader = place
+            case "granting":
+                self.granting_at = time.time()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ops.chaos.memory import MemorySample, resident_bytes
+from ops.chaos.outcome import Outcome
+from ops.chaos.report import make_report
 from ops.chaos.schedule import Kind, plan_round
-from ops.chaos.stage import is_served, open_stage
+from ops.chaos.settle import settle, watch_memory
+from ops.chaos.stage import open_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,29 +21,10 @@ if TYPE_CHECKING:
     from ops.chaos.settings import ChaosSettings
     from ops.chaos.stage import Stage
 
-SETTLE_TIMEOUT_S = 60.0
 CALM_S = 1.0
 """Traffic between two rounds."""
-POLL_S = 0.25
-MEMORY_INTERVAL_S = 2.0
-
-
-@dataclass
-class Outcome:
-    """What a run found; `given_up`: message ids that did not settle in time; `sessions`: the simulator's last word."""
-
-    rounds: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    settle_s: list[float] = field(default_factory=list)
-    takeovers_s: list[float] = field(default_factory=list)
-    missing_takeovers: int = 0
-    failed_rounds: list[dict[str, Any]] = field(default_factory=list)
-    given_up: set[str] = field(default_factory=set)
-    memory: list[MemorySample] = field(default_factory=list)
-    duration_s: float = 0.0
-    crashes: int = 0
-    sessions: list[dict[str, Any]] = field(default_factory=list)
-    verdict: dict[str, Any] = field(default_factory=dict)
+REPORT_INTERVAL_S = 180.0
+"""How often a report is appended to the file beside the log, so that a run that is cut off leaves figures."""
 
 
 class Harness:
@@ -53,6 +35,8 @@ class Harness:
         self._directory = directory
         self._tell = say
         self._log = directory.with_name(f"{directory.name}.log")
+        self._reports = directory.with_name(f"{directory.name}.jsonl")
+        self._reported_at = time.monotonic()
         self.outcome = Outcome()
 
     async def run(self, stop: asyncio.Event) -> tuple[Outcome, Stage]:
@@ -78,22 +62,35 @@ class Harness:
         await stage.simulator.start_traffic(rate=settings.rate, mix="mixed", seed=settings.seed)
         self._say(f"streaming {settings.rate:g} dispatches/s over each of {settings.size.shards} shards")
         started_at = time.monotonic()
-        watching = asyncio.create_task(self._watch_memory(stage, started_at), name="memory")
+        watching = asyncio.create_task(watch_memory(stage, outcome), name="memory")
         try:
             number = settings.first_round
             while not stop.is_set() and self._goes_on(number, time.monotonic() - started_at):
                 await self._round(stage, plan_round(settings.seed, number, settings.kinds, settings.size))
                 number += 1
+                if time.monotonic() - self._reported_at >= REPORT_INTERVAL_S:
+                    await self._report(stage, time.monotonic() - started_at, is_final=False)
         finally:
             watching.cancel()
         await stage.simulator.stop_traffic()
         outcome.duration_s = time.monotonic() - started_at
-        await self._settle(stage)
+        await settle(stage, outcome, settings.size.shards)
         await stage.cast.stop()
-        outcome.sessions = await stage.judge.look()
-        outcome.verdict = await stage.simulator.verdict()
-        outcome.crashes = sum(child.restart_count for child in stage.supervisor.children)
+        await self._report(stage, outcome.duration_s, is_final=True)
         return outcome, stage
+
+    async def _report(self, stage: Stage, duration_s: float, *, is_final: bool) -> None:
+        """Take the simulator's word up to now, and append a report to the file.
+
+        In all but the last, what is on its way counts as lost.
+        """
+        outcome = self.outcome
+        outcome.duration_s = duration_s
+        await outcome.refresh(stage)
+        report = make_report(self._settings, outcome, stage.judge)
+        with self._reports.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"at": round(time.time()), "is_final": is_final, **report}) + "\n")
+        self._reported_at = time.monotonic()
 
     def _goes_on(self, number: int, elapsed_s: float) -> bool:
         if self._settings.soak_s is not None:
@@ -115,32 +112,12 @@ class Harness:
         stage.judge.freezes += faults.freezes
         if planned.may_forfeit:
             stage.judge.allow_forfeits(await stage.judge.look(), since=began_at)
-        problem = await self._settle(stage)
+        problem = await settle(stage, outcome, self._settings.size.shards)
         self._note_takeovers(stage, planned)
         if problem:
             outcome.failed_rounds.append({"round": planned.number, "faults": strikes, "problem": problem})
             self._say(f"round {planned.number} did NOT settle: {problem}")
         await asyncio.sleep(CALM_S)
-
-    async def _settle(self, stage: Stage) -> str | None:
-        """Wait until every place is filled, every shard served and all that was sent is handled; else what is not."""
-        judge, size = stage.judge, self._settings.size
-        began_at, before = time.monotonic(), time.time()
-        give_up_at = began_at + SETTLE_TIMEOUT_S
-        problem = ""
-        while time.monotonic() < give_up_at:
-            sessions = await judge.look()
-            served = is_served(sessions, size.shards)
-            count = judge.awaited(sessions, before=before, given_up=self.outcome.given_up)
-            if served and not count and await stage.cast.until_filled(0.01):
-                self.outcome.settle_s.append(time.monotonic() - began_at)
-                return None
-            problem = f"{count} dispatches not handled, all shards served: {served}"
-            await asyncio.sleep(POLL_S)
-        sessions = await judge.look()
-        lost, _ = judge.lost_and_forfeited(sessions)
-        self.outcome.given_up |= lost
-        return problem
 
     def _note_takeovers(self, stage: Stage, planned: Round) -> None:
         """How long the shards of killed workers were without a session; only where nothing else was broken."""
@@ -151,15 +128,3 @@ class Harness:
             self.outcome.takeovers_s += found
         if found:
             self._say(f"  taken over in {', '.join(f'{one:.2f} s' for one in found)}")
-
-    async def _watch_memory(self, stage: Stage, started_at: float) -> None:
-        while True:
-            now = time.monotonic()
-            pids = [(place.name, place.pid, now - place.started_at) for place in stage.cast.places]
-            pids += [("broker", stage.node.pid if stage.node else None, now - started_at)]
-            pids += [("simulator", stage.simulator_pid, now - started_at)]
-            for name, pid, age_s in pids:
-                size = resident_bytes(pid) if pid else None
-                if size is not None:
-                    self.outcome.memory.append(MemorySample(name, now - started_at, age_s, size))
-            await asyncio.sleep(MEMORY_INTERVAL_S)

@@ -8,8 +8,8 @@ from ops.chaos.memory import GROWTH_LIMIT, growth, peaks_mb
 from ops.chaos.verdict import percentile, sessions_lost_by_us
 
 if TYPE_CHECKING:
-    from ops.chaos.harness import Outcome
     from ops.chaos.judge import Judge
+    from ops.chaos.outcome import Outcome
     from ops.chaos.settings import ChaosSettings
 
 MUST_BE_NONE = (

@@ -91,13 +91,22 @@ _RESTART_AFTER_S = (0.2, 2.0)
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many of each there are. `spared_count` of each role have no faults of their own."""
+    """How many of each there are; `standbys` workers hold nothing.
+
+    `spared_count` of each role have no faults of their own.
+    """
 
     shards: int = 4
     workers: int = 3
     consumers: int = 2
     coordinators: int = 2
     spared_count: int = 0
+    standbys: int = 1
+
+    @property
+    def capacity(self) -> int:
+        """The most shards of a worker, so that the others hold all of them."""
+        return -(-self.shards // max(1, self.workers - self.standbys))
 
     def of_role(self, kind: Kind) -> int:
         """How many processes `kind` may choose from."""

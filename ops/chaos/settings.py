@@ -27,6 +27,15 @@ class ChaosSettings:
     size: Size = field(default_factory=Size)
     soak_s: float | None = None
     amqp_url: str | None = None
+    heartbeat_s: float | None = None
+    """Discord's heartbeat interval, if the kinds of faults do not say it."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """For every process of the fleet."""
+    worker_shards: str = "auto"
+    replay_age_s: float = 90.0
+    replay_depth: int = 20_000
+    has_links: bool = True
+    """Whether proxies stand between the fleet and the broker; without them there are no faults of links."""
 
     @property
     def heartbeat_interval_s(self) -> float:
@@ -35,6 +44,8 @@ class ChaosSettings:
         A frozen worker must not miss a heartbeat before the broker has cut it (15 s), so it is long in a run with
         frozen workers: a quarter of it is the simulator's patience. Withheld ACKs are found out faster if it is short.
         """
+        if self.heartbeat_s is not None:
+            return self.heartbeat_s
         return 60.0 if Kind.FREEZE_WORKER in self.kinds else 5.0
 
 

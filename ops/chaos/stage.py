@@ -9,7 +9,6 @@ import secrets
 import shutil
 import time
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,6 @@ EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 GROUP = "chaos"
 WITNESS_GROUP = "witness"
 READY_TIMEOUT_S = 90.0
-REPLAY_AGE_S = 90.0
 QUEUES_ARE_SAFE_S = 1.0
 """RabbitMQ 3.10 can lose a quorum queue that is younger than half a second when it is killed."""
 
@@ -52,6 +50,9 @@ class Stage:
     node: BrokerNode | None
     faults: Faults
     judge: Judge
+    amqp_url: str
+    namespace: str
+    handlers_directory: Path
 
 
 @contextlib.asynccontextmanager
@@ -63,7 +64,7 @@ async def open_stage(settings: ChaosSettings, directory: Path, note: Callable[[s
         if settings.amqp_url is None:
             node = await stack.enter_async_context(BrokerNode(directory / "broker"))
         amqp_url = settings.amqp_url or (node.url if node else "")
-        environment = _environment(amqp_url)
+        environment = _environment(amqp_url) | dict(settings.environment)
         cast_of: list[Cast] = []
 
         def on_line(name: str, line: str) -> None:
@@ -80,15 +81,16 @@ async def open_stage(settings: ChaosSettings, directory: Path, note: Callable[[s
         simulator = await stack.enter_async_context(SimulatorClient(gw_sim.control_url))
         handlers, witness = RecordFolder(directory / "handlers"), RecordFolder(directory / "witness")
         size = settings.size
-        links = [await stack.enter_async_context(TcpProxy(amqp_url)) for _ in range(size.workers + size.consumers)]
+        links = await _open_links(stack, amqp_url, settings)
         _fill(cast, size, links[size.workers :], handlers, witness)
         faults = Faults(cast, simulator, node, note, settings.heartbeat_interval_s, size.spared_count)
         judge = Judge(simulator, handlers, witness)
         await _until_listening(fleet, Broker(amqp_url), settings)
-        _start_workers(cast, size, links)
+        _start_workers(cast, settings, links)
         await _until_served(judge, settings.size.shards)
         await asyncio.sleep(QUEUES_ARE_SAFE_S)
-        yield Stage(supervisor, cast, simulator, gw_sim.child.pid, node, faults, judge)
+        pid, namespace = gw_sim.child.pid, environment["GW_NAMESPACE"]
+        yield Stage(supervisor, cast, simulator, pid, node, faults, judge, amqp_url, namespace, handlers.directory)
         await cast.stop()
 
 
@@ -113,11 +115,24 @@ def _simulator_options(settings: ChaosSettings) -> tuple[str, ...]:
     interval_ms = str(int(settings.heartbeat_interval_s * 1000))
     return (
         *("--shards", shards, "--max-concurrency", shards, "--heartbeat-interval-ms", interval_ms),
-        *("--guilds", "40", "--large-guilds", "0", "--seed", str(settings.seed), "--replay-age-s", str(REPLAY_AGE_S)),
+        *("--guilds", "40", "--large-guilds", "0", "--seed", str(settings.seed)),
+        *("--replay-age-s", str(settings.replay_age_s), "--replay-depth", str(settings.replay_depth)),
     )
 
 
-def _fill(cast: Cast, size: Size, links: Sequence[TcpProxy], handlers: RecordFolder, witness: RecordFolder) -> None:
+async def _open_links(
+    stack: contextlib.AsyncExitStack, amqp_url: str, settings: ChaosSettings
+) -> Sequence[TcpProxy | None]:
+    """For each worker, then for each consumer."""
+    count = settings.size.workers + settings.size.consumers
+    if not settings.has_links:
+        return [None] * count
+    return [await stack.enter_async_context(TcpProxy(amqp_url)) for _ in range(count)]
+
+
+def _fill(
+    cast: Cast, size: Size, links: Sequence[TcpProxy | None], handlers: RecordFolder, witness: RecordFolder
+) -> None:
     """Coordinators and consumers; the witness has no proxy, because nothing is to happen to it alone."""
     bot = ("--entrypoint", "recording_bot:setup", "--entrypoint-dir", str(EXAMPLES), "--group")
     for number in range(size.coordinators):
@@ -130,11 +145,11 @@ def _fill(cast: Cast, size: Size, links: Sequence[TcpProxy], handlers: RecordFol
         cast.add(cast.consumers, Place(name, "gw-consume", (*bot, GROUP), record, link=link))
 
 
-def _start_workers(cast: Cast, size: Size, links: Sequence[TcpProxy]) -> None:
-    """As many as can hold all shards with one worker to spare."""
-    capacity = str(ceil(size.shards / max(1, size.workers - 1)))
-    for number in range(size.workers):
-        arguments = ("--shards", "auto", "--capacity", capacity, "--worker-id", f"worker-{number + 1}")
+def _start_workers(cast: Cast, settings: ChaosSettings, links: Sequence[TcpProxy | None]) -> None:
+    """As many as can hold all shards with the stand-bys to spare."""
+    chosen = ("--shards", settings.worker_shards, "--capacity", str(settings.size.capacity))
+    for number in range(settings.size.workers):
+        arguments = (*chosen, "--worker-id", f"worker-{number + 1}")
         cast.add(cast.workers, Place(f"worker {number + 1}", "gw-worker", arguments, link=links[number]))
 
 

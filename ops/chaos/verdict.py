@@ -8,10 +8,10 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 HANDSHAKES = frozenset({"READY", "RESUMED"})
 LANE_TYPES = frozenset({"INTERACTION_CREATE"})
@@ -63,6 +63,16 @@ class EndedSession:
     kept_seq: int
 
 
+class Watcher(Protocol):
+    """Told of each dispatch (READY and RESUMED left out) as it is compared."""
+
+    def on_sent(self, row: SentDispatch) -> None:
+        """A row of the ledger."""
+
+    def on_handled(self, record: HandledDispatch, *, sent_at: float, is_first: bool) -> None:
+        """A line of a handler's record; `is_first` unless it was handled before."""
+
+
 class _Session:
     """What was sent and handled of one session, by seq."""
 
@@ -89,7 +99,7 @@ class Comparison:
     """One consumer group's record against the ledger. Rows and records may come in any interleaving.
 
     `duplicates` counts second handlings by cause; `reordered` and `stale` make sense for a group of one process that
-    is never killed.
+    is never killed. What `is_exempt(message_id)` names is nobody's to handle, and left out.
     """
 
     sent_count: int = 0
@@ -99,6 +109,8 @@ class Comparison:
     duplicates: Counter[str] = field(default_factory=Counter)
     latencies_ms: array[float] = field(default_factory=lambda: array("f"))
     reordered_examples: list[str] = field(default_factory=list)
+    watcher: Watcher | None = None
+    is_exempt: Callable[[str], bool] | None = None
     _sessions: dict[str, _Session] = field(default_factory=dict)
     _newest: dict[tuple[int, bool], tuple[int, int]] = field(default_factory=dict)
     _tokens: dict[tuple[int, bool], int] = field(default_factory=dict)
@@ -111,8 +123,10 @@ class Comparison:
             if session is None:
                 session = self._sessions[row.session_id] = _Session(len(self._sessions), row.shard)
             session.reach(row.seq)
-            if row.type in HANDSHAKES:
+            if row.type in HANDSHAKES or (self.is_exempt and self.is_exempt(f"{row.session_id}:{row.seq}")):
                 continue
+            if self.watcher is not None:
+                self.watcher.on_sent(row)
             self.sent_count += 1
             session.sent[row.seq] = _SENT_IN_LANE if row.type in LANE_TYPES else _SENT
             session.sent_at[row.seq] = row.at
@@ -131,7 +145,10 @@ class Comparison:
     def _handle(self, session: _Session, record: HandledDispatch) -> None:
         kind = session.sent[record.seq]
         if kind == _NOT_SENT:
-            return  # READY or RESUMED
+            return  # READY, RESUMED, or exempt
+        if self.watcher is not None:
+            is_first = not session.handled[record.seq]
+            self.watcher.on_handled(record, sent_at=session.sent_at[record.seq], is_first=is_first)
         is_in_lane = kind == _SENT_IN_LANE
         self._check_token(record, is_in_lane=is_in_lane)
         if session.handled[record.seq]:

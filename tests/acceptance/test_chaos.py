@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ops.chaos.harness import Harness
+from ops.chaos.reliability.runner import Runner
+from ops.chaos.reliability.settings import ReliabilitySettings
 from ops.chaos.report import MUST_BE_NONE, make_report
 from ops.chaos.schedule import Kind, Size
 from ops.chaos.settings import ChaosSettings
@@ -43,6 +46,33 @@ async def test_no_dispatch_is_lost_or_reordered_when_discord_and_links_misbehave
 
     _expect_nothing_wrong(report)
     assert report["identifies"] > 2
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", ["worker_kills", "hand_overs", "coordinator_kills"])
+async def test_a_short_reliability_run_measures_what_a_long_one_does(
+    name: str, broker_url: str, tmp_path: Path
+) -> None:
+    settings = ReliabilitySettings(name, count=2, rate=80, amqp_url=broker_url)
+
+    report = await Runner(settings, tmp_path, print).run(asyncio.Event())
+
+    _expect_nothing_wrong({**report, "passed": True})  # bounds on times are for a machine with nothing else to do
+    assert [sentence for sentence in report["bounds_broken"] if "not" in sentence] == []
+    rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["row"] for row in rows] == ["start", "round", "round", "report"]
+    assert rows[-1]["is_final"]
+
+
+@pytest.mark.timeout(120)
+async def test_a_run_that_is_told_to_stop_reports_what_it_measured(broker_url: str, tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    settings = ReliabilitySettings("worker_kills", count=1_000, rate=80, amqp_url=broker_url)
+
+    report = await Runner(settings, tmp_path, lambda text: stop.set() if "round 1:" in text else None).run(stop)
+
+    assert (report["kills"], report["lost"], report["passed"]) == (1, 0, False)
+    assert report["bounds_broken"][-1] == "the run is not complete"
 
 
 async def _play(settings: ChaosSettings, directory: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ops.chaos.timeline import Timeline
 from ops.chaos.verdict import (
     Comparison,
     EndedSession,
@@ -94,6 +95,25 @@ def test_a_smaller_fencing_token_after_a_larger_one_is_stale_unless_the_broker_s
     comparison.add_handled(handled(1, token=5) + handled(2, token=4, redelivered=True) + handled(3, token=4))
 
     assert comparison.stale_count == 1
+
+
+def test_what_is_exempt_is_neither_awaited_nor_counted() -> None:
+    comparison = Comparison(is_exempt=lambda message_id: message_id == "s:2")
+    comparison.add_sent(sent(1, 2, 3))
+    comparison.add_handled(handled(1, 2, 3))
+
+    assert (comparison.sent_count, comparison.handled_count, comparison.missing_ids({})[0]) == (2, 2, set())
+
+
+def test_a_watcher_hears_of_every_dispatch_and_which_handling_was_the_first() -> None:
+    timeline = Timeline()
+    comparison = Comparison(watcher=timeline)
+    comparison.add_sent([*sent(1, event_type="READY"), *sent(2, 3)])
+    comparison.add_handled(handled(1, 2, 3) + handled(3, replayed=True, token=2))
+
+    assert (timeline.sent_count([0], 0.0, 9.0), timeline.handled_count(0.0, 9.0)) == (2, 2)
+    assert [(one.shard, one.was_replayed) for one in timeline.repetitions] == [(0, True)]
+    assert timeline.tokens == {0: {1, 2}}
 
 
 def test_only_beyond_what_was_kept_of_an_ended_session_is_forfeited() -> None:
