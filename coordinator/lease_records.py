@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class WorkerRecord:
-    """A registered worker; `wanted` None means any shard, `capacity` None no bound."""
+    """A registered worker; `wanted` None means any shard, `capacity` None no bound.
+
+    `is_draining`: it gets nothing new. `is_leaving`: because it shuts down, and hands all over by itself.
+    """
 
     worker_id: str
     shards: str
@@ -20,19 +23,22 @@ class WorkerRecord:
     capacity: int | None
     renewed_at: float
     is_draining: bool = False
+    is_leaving: bool = False
 
 
 @dataclass(slots=True)
 class ShardRecord:
     """A shard: who holds it and where its session stands.
 
-    `fencing_token` is the newest known one, also while nobody holds the shard; `is_released` says that it was given
-    back, so that nobody can claim it again. `session` outlives its holder: the next one resumes it.
+    `fencing_token` is that of the last lease that was heard of, also while nobody holds the shard; `is_released` says
+    that it was given back, so that nobody can claim it again. `reserved_token` is that of a grant that is being
+    written. `session` outlives its holder: the next one resumes it.
     """
 
     shard: int
     holder: str | None = None
     fencing_token: int = 0
+    reserved_token: int = 0
     is_released: bool = False
     released_by: str | None = None
     session: Session | None = None

@@ -12,19 +12,22 @@ from coordinator.checkpoint_book import CheckpointBook
 from coordinator.errors import (
     MalformedRangeError,
     NotReadyError,
+    RefusedRequestError,
     ShardOutOfRangeError,
     StaleLeaseError,
     UnknownWorkerError,
 )
+from coordinator.grant_book import GrantBook
+from coordinator.hand_over_book import HandOverBook
 from coordinator.lease_records import ChangeKind, LeaseChange, ShardRecord, WorkerRecord
 from coordinator.placement import Candidate, place
-from eventbus.messages import Lease
+from eventbus.messages import Grant, Lease
 from eventbus.shard_ranges import format_shards, parse_shard_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from eventbus.messages import HeldLease, Register, Release, Renew, Session
+    from eventbus.messages import Checkpoint, HeldLease, Register, Release, Renew, Session
 
 # Largest integer that every JSON reader keeps exact; a token beyond it is no token of a coordinator.
 MAX_FENCING_TOKEN = 2**53 - 1
@@ -40,6 +43,9 @@ class LeaseTable:
 
     def __init__(self, shard_count: int, *, is_count_fixed: bool = True) -> None:
         self.checkpoints = CheckpointBook()
+        self.grants = GrantBook()
+        self.highest_believable_token = MAX_FENCING_TOKEN
+        self.hand_overs = HandOverBook()
         self._last_token = 0
         self._is_settled = is_count_fixed
         self._workers: dict[str, WorkerRecord] = {}
@@ -79,6 +85,28 @@ class LeaseTable:
         """Whether the worker holds the shard under this token."""
         return shard in self._shards and self._shards[shard].is_held_by(worker_id, fencing_token)
 
+    def is_draining(self, worker_id: str) -> bool:
+        """Whether the worker gets nothing new."""
+        worker = self._workers.get(worker_id)
+        return worker is not None and worker.is_draining
+
+    def asked_of(self, worker_id: str) -> tuple[int, ...]:
+        """The shards that the worker holds and should hand over now, ascending."""
+        asked = [one.move.shard for one in self.hand_overs if one.move.giver == worker_id]
+        return tuple(sorted(shard for shard in asked if self.hand_overs.is_asked(self._shards[shard])))
+
+    def believes(self, fencing_token: int) -> bool:
+        """Whether a coordinator could have granted this token."""
+        return fencing_token <= self.highest_believable_token
+
+    def doubt_of(self, checkpoint: Checkpoint) -> str | None:
+        """Why a checkpoint cannot be true, or None."""
+        if not self.believes(checkpoint.fencing_token):
+            return f"the fencing token {checkpoint.fencing_token} is absurd"
+        if checkpoint.session is not None and checkpoint.shard >= checkpoint.session.shard_count:
+            return f"its session has only {checkpoint.session.shard_count} shards"
+        return None
+
     def take_changes(self) -> list[LeaseChange]:
         """What changed since the last call, in order."""
         changes, self._changes = self._changes, []
@@ -102,7 +130,8 @@ class LeaseTable:
             capacity=request.capacity,
             renewed_at=now,
             # One that still holds something is the draining process itself, which answers a roll call.
-            is_draining=before is not None and before.is_draining and bool(request.held),
+            is_draining=request.draining or (before is not None and before.is_draining and bool(request.held)),
+            is_leaving=before is not None and before.is_leaving and bool(request.held),
         )
         self._free_unreported(request)
         self._take_report(request.worker_id, request.held)
@@ -114,8 +143,23 @@ class LeaseTable:
         self._take_report(worker.worker_id, request.held)
 
     def leave(self, worker_id: str) -> None:
-        """The worker drains: it keeps what it holds and gets nothing new. Raises UnknownWorkerError."""
-        self._worker(worker_id).is_draining = True
+        """The worker shuts down: it hands over what it holds and gets nothing new. Raises UnknownWorkerError."""
+        worker = self._worker(worker_id)
+        worker.is_draining = worker.is_leaving = True
+        self.hand_overs.forget_giver(worker_id)
+
+    def drain(self, worker_id: str) -> None:
+        """The operator takes a worker out: it gets nothing new. Raises UnknownWorkerError."""
+        self._known_worker(worker_id).is_draining = True
+        self.hand_overs.forget_receiver(worker_id)
+
+    def undrain(self, worker_id: str) -> None:
+        """The operator lets a worker take shards again. Raises UnknownWorkerError or RefusedRequestError."""
+        worker = self._known_worker(worker_id)
+        if worker.is_leaving:
+            raise RefusedRequestError(f"worker {worker_id} is shutting down: it takes nothing more; start another one")
+        worker.is_draining = False
+        self.hand_overs.forget_giver(worker_id)
 
     def release(self, request: Release) -> None:
         """Take a lease back; its session stays for the next holder. Raises StaleLeaseError, which changes nothing."""
@@ -140,6 +184,7 @@ class LeaseTable:
     def bury(self, worker_id: str) -> tuple[int, ...]:
         """Forget a dead worker; the shards it held, now free, keep their sessions."""
         self._workers.pop(worker_id, None)
+        self.hand_overs.forget_receiver(worker_id)
         held = self._held_by(worker_id)
         for record in held:
             record.free()
@@ -149,6 +194,7 @@ class LeaseTable:
     def forget_holders(self) -> None:
         """Forget who holds what, and all workers; fencing tokens and sessions stay known."""
         self._workers.clear()
+        self.hand_overs.clear()
         for record in self._shards.values():
             if record.holder is not None:
                 record.free()
@@ -161,26 +207,62 @@ class LeaseTable:
         """Free shards and the workers that should get them, as (shard, worker id)."""
         free = [record for record in self._shards.values() if record.holder is None]
         released_by = {record.shard: record.released_by for record in free if record.released_by is not None}
-        return place((record.shard for record in free), self._candidates(), released_by=released_by)
+        receivers = self.hand_overs.receivers
+        return place((one.shard for one in free), self._candidates(), released_by=released_by, receivers=receivers)
 
-    def grant(self, shard: int, worker_id: str) -> Lease | None:
-        """Grant a proposal; None if it no longer holds good. Only after the broker said that nobody can publish."""
-        record, candidate = self._shards[shard], self._candidate(worker_id)
-        if record.holder is not None or candidate is None:
+    def reserve(self, shard: int, worker_id: str) -> Grant | None:
+        """Take the token of a proposal, to be written before it is granted; None if it no longer holds good.
+
+        Only after the broker said that nobody can publish: from here on no older lease of the shard is believed, even
+        if the grant never comes about.
+        """
+        if not self._may_grant(shard, worker_id):
             return None
-        if not candidate.takes(shard, lease_count=candidate.lease_count):
+        known = (self._last_token, self.checkpoints.highest_token, self.grants.highest_token)
+        self._last_token = self._shards[shard].reserved_token = max(known) + 1
+        return Grant(shard=shard, fencing_token=self._last_token, worker_id=worker_id)
+
+    def grant(self, shard: int, worker_id: str, fencing_token: int | None = None) -> Lease | None:
+        """Grant a proposal under its reserved token (None: reserved here); None if it no longer holds good."""
+        reserved = None
+        if fencing_token is None:
+            reserved = self.reserve(shard, worker_id)
+        elif self._may_grant(shard, worker_id) and self._shards[shard].reserved_token == fencing_token:
+            reserved = Grant(shard=shard, fencing_token=fencing_token, worker_id=worker_id)
+        if reserved is None:
             return None
-        self._last_token = max(self._last_token, self.checkpoints.highest_token) + 1
-        record.session = self.checkpoints.session_for(record, self.shard_count)
-        record.give(worker_id, self._last_token, state="granted")
+        record = self._shards[shard]
+        self.grants.learn(reserved)
+        record.session = self._usable(self.checkpoints.session_for(record), record, worker_id)
+        record.give(worker_id, reserved.fencing_token, state="granted")
         self._note(ChangeKind.GRANTED, record, worker_id)
         return Lease(shard=shard, fencing_token=record.fencing_token, session=record.session)
 
     # Inside
 
+    def _may_grant(self, shard: int, worker_id: str) -> bool:
+        record, candidate = self._shards.get(shard), self._candidate(worker_id)
+        if record is None or record.holder is not None or candidate is None:
+            return False
+        return candidate.takes(shard, lease_count=candidate.lease_count)
+
+    def _is_of_another(self, shard: int, fencing_token: int, worker_id: str) -> bool:
+        return self.grants.grantee_of(shard, fencing_token) not in (None, worker_id)
+
+    def _newest_token(self, record: ShardRecord) -> int:
+        # Whoever wrote a checkpoint was granted its token, also if the stream has forgotten the grant.
+        known = self.checkpoints.token_of(record.shard), self.grants.token_of(record.shard)
+        return max(record.fencing_token, record.reserved_token, *known)
+
     def _worker(self, worker_id: str) -> WorkerRecord:
         if worker_id not in self._workers:
             raise UnknownWorkerError(f"worker {worker_id} is not registered here: register with all that it holds")
+        return self._workers[worker_id]
+
+    def _known_worker(self, worker_id: str) -> WorkerRecord:
+        if worker_id not in self._workers:
+            known = ", ".join(sorted(self._workers)) or "none"
+            raise UnknownWorkerError(f"there is no worker {worker_id}; registered are: {known}")
         return self._workers[worker_id]
 
     def _held_by(self, worker_id: str) -> list[ShardRecord]:
@@ -191,11 +273,13 @@ class LeaseTable:
         for record in self._shards.values():
             if record.holder is not None:
                 counts[record.holder] = counts.get(record.holder, 0) + 1
+        for entry in self.hand_overs:  # the receiver's room for it is taken
+            if entry.is_asked(self._shards[entry.move.shard]):
+                counts[entry.move.receiver] = counts.get(entry.move.receiver, 0) + 1
         return [_as_candidate(worker, counts.get(worker.worker_id, 0)) for worker in self._workers.values()]
 
     def _candidate(self, worker_id: str) -> Candidate | None:
-        worker = self._workers.get(worker_id)
-        return None if worker is None else _as_candidate(worker, len(self._held_by(worker_id)))
+        return next((one for one in self._candidates() if one.worker_id == worker_id), None)
 
     def _check_range(self, wanted: frozenset[int] | None, text: str) -> None:
         beyond = [shard for shard in wanted or () if shard >= self.shard_count]
@@ -226,19 +310,24 @@ class LeaseTable:
     def _take_report(self, worker_id: str, held: Iterable[HeldLease]) -> None:
         for lease in held:
             record = self._shards.get(lease.shard)
-            if record is None or lease.fencing_token > MAX_FENCING_TOKEN:
+            if record is None or not self.believes(lease.fencing_token):
                 continue
-            if self._may_claim(record, lease):
+            if self._may_claim(record, worker_id, lease):
                 self._adopt(record, worker_id, lease)
             if record.is_held_by(worker_id, lease.fencing_token):
                 self._refresh(record, lease)
 
-    def _may_claim(self, record: ShardRecord, lease: HeldLease) -> bool:
+    def _may_claim(self, record: ShardRecord, worker_id: str, lease: HeldLease) -> bool:
+        token = lease.fencing_token
         if lease.session is not None and lease.session.shard_count != self.shard_count:
             return False  # another shard count's session: its worker drops it and gets the shard anew
+        if token < self._newest_token(record) or self._is_of_another(record.shard, token, worker_id):
+            return False
         if record.holder is None and not record.is_released:
-            return lease.fencing_token >= record.fencing_token
-        return lease.fencing_token > record.fencing_token
+            return True
+        # Above the newest grant there is none; but a holder that was only believed gives way.
+        is_newest = record.holder and self.grants.grantee_of(record.shard, record.fencing_token) == record.holder
+        return token > record.fencing_token and not is_newest
 
     def _adopt(self, record: ShardRecord, worker_id: str, lease: HeldLease) -> None:
         if record.holder is not None:
@@ -259,7 +348,10 @@ class LeaseTable:
             return True
         # A worker that drains while the coordinator changes: nobody has told this one of the lease yet.
         is_unheard = record.holder is None and record.fencing_token == 0 and request.worker_id not in self._workers
-        return is_unheard and request.fencing_token <= MAX_FENCING_TOKEN
+        token = request.fencing_token
+        if not is_unheard or not self.believes(token) or token < self._newest_token(record):
+            return False
+        return not self._is_of_another(record.shard, token, request.worker_id)
 
     def _usable(self, session: Session | None, record: ShardRecord, worker_id: str) -> Session | None:
         if session is None or session.shard_count == self.shard_count:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from coordinator.lease_records import LeaseChange
+    from coordinator.rebalance import Move
     from eventbus.amqp.control_channel import ControlChannel
     from eventbus.names import Names
 
@@ -42,6 +43,16 @@ class News:
                 granted_to.add(change.worker_id)
             await self._broadcast(change)
         for worker_id in sorted(granted_to - {but_not}):
+            await self._control.send(self._names.inbox(worker_id), Poke())
+
+    async def tell_moves(self, moves: Iterable[Move], *, but_not: str | None = None) -> None:
+        """Log hand-overs that begin and poke their givers, except `but_not`, who is answered."""
+        givers: set[str] = set()
+        for move in moves:
+            givers.add(move.giver)
+            fields = {"action": "hand_over_asked", "shard": move.shard, "giver": move.giver, "receiver": move.receiver}
+            _log.info("asking for a hand-over", extra=fields)
+        for worker_id in sorted(givers - {but_not}):
             await self._control.send(self._names.inbox(worker_id), Poke())
 
     async def tell_death(self, worker_id: str, shards: tuple[int, ...]) -> None:

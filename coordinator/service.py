@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from coordinator.errors import NotReadyError, RefusedRequestError, StaleLeaseError, TokenRefusedError
-from coordinator.fleet_state import LEASE_DURATION_S, RENEW_INTERVAL_S, is_late, shard_statuses, worker_statuses
-from coordinator.identify_gate import IdentifyGate
+from coordinator.errors import NotReadyError, RefusedRequestError, StaleLeaseError
+from coordinator.fleet_state import LEASE_DURATION_S, RENEW_INTERVAL_S, shard_statuses, worker_statuses
 from coordinator.leadership import LEARN_S, Leadership, Phase
-from coordinator.lease_table import LEARN_RETRY_S, MAX_FENCING_TOKEN, LeaseTable
-from coordinator.liveness import Liveness
+from coordinator.lease_table import LEARN_RETRY_S, LeaseTable
 from coordinator.news import News
+from coordinator.permits import IdentifyPermits
+from coordinator.rebalancer import Rebalancer
+from coordinator.stream_log import StreamLog
+from coordinator.undertaker import Undertaker
 from eventbus import messages
-from eventbus.errors import BrokerLostError, RelayError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from coordinator.discord_gateway import GatewayInfo
     from coordinator.settings import CoordinatorSettings
     from eventbus.amqp.control_channel import ControlChannel
+    from eventbus.amqp.session_stream import SessionStream
     from eventbus.names import Names
 
 _log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 LEARN_TICK_S = 0.1
-BUDGET_CHECK_S = 0.5
 
 
 class CoordinatorService:
@@ -49,30 +49,38 @@ class CoordinatorService:
         control: ControlChannel,
         info: GatewayInfo,
         fetch: Callable[[], Awaitable[GatewayInfo]],
-        catch_up: Callable[[], Awaitable[None]],
+        stream: SessionStream,
     ) -> None:
         self._settings = settings
         self._coordinator_id = coordinator_id
-        self._names = names
         self._control = control
         self._news = News(control, names)
-        self._info = info
-        self._fetch = fetch
-        self._catch_up = catch_up
         self._leadership = Leadership()
-        self._liveness = Liveness()
         self._table = LeaseTable(
             settings.shard_count or info.shard_count, is_count_fixed=settings.shard_count is not None
         )
-        self._gate = IdentifyGate(info.identify_limit, asked_at=info.asked_at, reserve=settings.identify_reserve)
+        self._clock = asyncio.get_running_loop().time
+        self._undertaker = Undertaker(self._table, control=control, names=names, news=self._news, clock=self._clock)
+        self._permits = IdentifyPermits(info, reserve=settings.identify_reserve, fetch=fetch, clock=self._clock)
+        self._stream_log = StreamLog(
+            stream,
+            coordinator_id=coordinator_id,
+            table=self._table,
+            gate=self._permits.gate,
+            clock=self._clock,
+            on_deposed=self._on_deposed,
+        )
+        self._rebalancer = Rebalancer(self._table, after_s=settings.rebalance_after_s)
         self._is_new_fleet = False
         self._is_stale = False
-        self._late: set[str] = set()
         self._granting = asyncio.Lock()
         self._wake = asyncio.Event()
-        self._clock = asyncio.get_running_loop().time
 
     # Leading
+
+    def on_new_connection(self) -> None:
+        """What the broker says from here on is of a new connection: we do not lead until a request comes over it."""
+        self._leadership.step_back()
 
     def on_connected(self, *, is_new_fleet: bool) -> None:
         """A connection to the broker is about to consume: forget that we led.
@@ -81,18 +89,36 @@ class CoordinatorService:
         """
         self._is_new_fleet = is_new_fleet
         self._leadership.on_connected(self._clock())
-        self._liveness.doubt(worker.worker_id for worker in self._table.workers)
+        self._undertaker.doubt_all()
         self._is_stale = True
 
-    async def _begin_to_lead(self, now: float) -> None:
-        if not (self._is_new_fleet and self._leadership.began_within(LEARN_S)):
-            self._gate.hold(now)
+    def _on_deposed(self) -> None:
+        """Another coordinator began to lead behind us: what we write is void until we begin again."""
+        if self._leadership.knows_the_stream:
+            _log.warning("another coordinator leads", extra={"action": "deposed", "id": self._coordinator_id})
+            self._leadership.step_back()
+        self._is_stale = True
+
+    async def _lead_by_delivery(self) -> None:
+        """Whoever gets a request leads. Raises NotReadyError until all that predecessors wrote is known."""
+        if self._leadership.on_delivery():
+            is_written = await self._stream_log.begin_term()
+            if is_written and self._leadership.on_caught_up(self._clock()):
+                await self._begin_to_lead()
+            elif self._leadership.phase is Phase.CATCHING_UP:
+                self._leadership.step_back()
+        if not self._leadership.knows_the_stream:
+            raise NotReadyError("the coordinator reads what its predecessors wrote: ask again", retry_after_s=1.0)
+
+    async def _begin_to_lead(self) -> None:
+        is_first = self._is_new_fleet and self._leadership.began_within(LEARN_S)
+        self._permits.lead(is_told=is_first or self._stream_log.has_predecessor)
         if self._is_stale:
             # Another one may have led since we knew: every worker registers again with all that it holds.
             self._table.forget_holders()
             self._is_stale = False
         # Above every token of those who led before, known or not: nobody grants more than one a millisecond for long.
-        self._table.start_tokens_above(int(time.time() * 1000))
+        self._table.start_tokens_above(self._stream_log.now_ms())
         _log.info("leading: learning what the workers hold", extra={"action": "leading", "id": self._coordinator_id})
         roll_call = messages.RollCall(coordinator_id=self._coordinator_id)
         await self._control.broadcast(messages.ROLL_CALL_KEY, roll_call)
@@ -110,11 +136,13 @@ class CoordinatorService:
 
     async def tick(self) -> None:
         """Finish learning if it is time; then bury the dead and grant what is free."""
+        self._stream_log.bound_tokens()
         self._try_to_lead()
         if self._leadership.is_leading:
-            await self._bury_the_dead()
+            await self._undertaker.bury_the_dead(lambda: self._leadership.is_leading)
             await self._grant_free()
-            self._warn_of_late_workers()
+            await self._move()
+            self._undertaker.warn_of_late_workers()
 
     def _try_to_lead(self) -> None:
         held_count = sum(record.holder is not None for record in self._table.shards)
@@ -131,33 +159,6 @@ class CoordinatorService:
                 },
             )
 
-    async def _bury_the_dead(self) -> None:
-        workers = [worker.worker_id for worker in self._table.workers]
-        verdicts = await asyncio.gather(*(self._is_dead(worker_id) for worker_id in workers))
-        for worker_id, is_dead in zip(workers, verdicts, strict=True):
-            if is_dead and self._leadership.is_leading:
-                await self._bury(worker_id)
-
-    async def _is_dead(self, worker_id: str) -> bool:
-        can_publish = await self._control.has_queue(self._names.worker(worker_id))
-        if can_publish is None:
-            return False
-        has_inbox = can_publish or await self._control.has_queue(self._names.inbox(worker_id))
-        if has_inbox is None:
-            return False
-        return self._liveness.is_dead(worker_id, can_publish=can_publish, has_inbox=has_inbox, now=self._clock())
-
-    async def _bury(self, worker_id: str) -> None:
-        self._liveness.forget(worker_id)
-        self._late.discard(worker_id)
-        shards = self._table.bury(worker_id)
-        level = logging.WARNING if shards else logging.INFO
-        _log.log(
-            level, "worker is gone", extra={"action": "worker_dead", "worker": worker_id, "shard_count": len(shards)}
-        )
-        await self._news.tell_death(worker_id, shards)
-        await self._news.tell(self._table.take_changes())
-
     async def _grant_free(self, *, asker: str | None = None) -> None:
         """Grant free shards that, says the broker, nobody can publish for; `asker` learns by its reply."""
         if not self._leadership.is_leading:
@@ -169,70 +170,44 @@ class CoordinatorService:
         await self._news.tell(self._table.take_changes(), but_not=asker)
 
     async def _grant(self, proposals: list[tuple[int, str]]) -> None:
+        term = self._stream_log.term
         held = await asyncio.gather(*(self._control.has_holder(shard) for shard, _ in proposals))
-        # Whoever could publish is gone: what it wrote to the stream stands before what we read up to now.
-        if not await self._knows_all_checkpoints() or not self._leadership.is_leading:
+        if not self._leadership.is_leading or term != self._stream_log.term:
+            return  # the broker's word is from before another one led
+        free = [one for one, is_held in zip(proposals, held, strict=True) if is_held is False]
+        reserved = [grant for shard, worker_id in free if (grant := self._table.reserve(shard, worker_id)) is not None]
+        # Whoever could publish is gone: its last checkpoint stands before these grants, so it is known once they are.
+        if not reserved or not await self._stream_log.write_grants(reserved) or not self._leadership.is_leading:
             return
-        for (shard, worker_id), is_held in zip(proposals, held, strict=True):
-            if is_held is False:
-                self._table.grant(shard, worker_id)
+        for grant in reserved:
+            self._table.grant(grant.shard, grant.worker_id, grant.fencing_token)
 
-    async def _knows_all_checkpoints(self) -> bool:
-        try:
-            await self._catch_up()
-        except BrokerLostError as error:
-            _log.warning("no grants now", extra={"action": "checkpoints_unknown", "reason": str(error)})
-            return False
-        return True
-
-    def on_checkpoints(self, record: messages.Checkpoints) -> None:
-        """Take what a worker wrote to the session stream."""
-        for checkpoint in record.checkpoints:
-            if checkpoint.fencing_token <= MAX_FENCING_TOKEN:
-                self._table.checkpoints.learn(checkpoint)
-
-    def _warn_of_late_workers(self) -> None:
-        late = {worker.worker_id for worker in self._table.workers if is_late(worker, self._clock())}
-        for worker_id in sorted(late - self._late):
-            _log.warning(
-                "worker renews late: it keeps its leases while it can publish",
-                extra={"action": "worker_late", "worker": worker_id},
-            )
-        self._late = late
+    async def _move(self, *, asker: str | None = None) -> None:
+        """Begin the hand-overs that are due; `asker` learns of its own by its reply."""
+        if not self._leadership.is_leading:
+            return
+        now = self._clock()
+        for late in self._rebalancer.sweep(now):
+            fields = {"action": "hand_over_late", "shard": late.move.shard, "giver": late.move.giver}
+            _log.warning("hand-over took too long: the shard stays where it is", extra=fields)
+        await self._news.tell_moves(self._rebalancer.begin(now), but_not=asker)
 
     # The identify budget
 
     async def keep_budget(self) -> None:
-        """Ask Discord for the identify limit whenever the gate wants to know, for ever."""
-        while True:
-            await asyncio.sleep(BUDGET_CHECK_S)
-            if self._leadership.phase is not Phase.STAND_BY and self._clock() >= self._gate.refresh_at:
-                await self._refresh_budget()
-
-    async def _refresh_budget(self) -> None:
-        try:
-            info = await self._fetch()
-        except RelayError as error:
-            self._gate.refresh_failed(self._clock())
-            level = logging.ERROR if isinstance(error, TokenRefusedError) else logging.WARNING
-            _log.log(level, "identify limit unknown", extra={"action": "budget_unknown", "reason": str(error)})
-            return
-        self._info = info
-        self._gate.learn(info.identify_limit, asked_at=info.asked_at)
-        _log.debug("identify limit", extra={"action": "budget", "remaining": self._gate.remaining})
+        """Ask Discord for the identify limit now and then while we lead, for ever."""
+        await self._permits.keep_budget(lambda: self._leadership.knows_the_stream)
 
     # Requests
 
     async def handle(self, body: bytes) -> messages.Message:
         """The reply to one request. Raises MalformedMessageError."""
-        if self._leadership.on_delivery(self._clock()):
-            await self._begin_to_lead(self._clock())
-        self._try_to_lead()
-        request = messages.decode(messages.coordinator_request, body)
         try:
-            return await self._answer(request)
+            await self._lead_by_delivery()
+            self._try_to_lead()
+            return await self._answer(messages.decode(messages.coordinator_request, body))
         except RefusedRequestError as error:
-            _log.debug("request refused", extra={"action": "refused", "kind": request.kind, "reason": str(error)})
+            _log.debug("request refused", extra={"action": "refused", "code": error.code, "reason": str(error)})
             return messages.Failure(code=error.code, message=str(error), retry_after_s=error.retry_after_s)
 
     async def _answer(self, request: messages.CoordinatorRequest) -> messages.Message:
@@ -247,10 +222,13 @@ class CoordinatorService:
             case messages.Release():
                 self._table.release(request)
                 await self._grant_free()
+                await self._move(asker=request.worker_id)
             case messages.Leave():
                 self._table.leave(request.worker_id)
+            case messages.Drain() | messages.Undrain() | messages.Rebalance():
+                return await self._answer_operator(request)
             case messages.IdentifyRequest():
-                return self._permit(request)
+                return await self._permit(request)
             case messages.ConfigRequest():
                 return self._config_reply()
             case messages.StateRequest():
@@ -258,16 +236,53 @@ class CoordinatorService:
         await self._news.tell(self._table.take_changes())
         return messages.Done()
 
+    async def _answer_operator(
+        self, request: messages.Drain | messages.Undrain | messages.Rebalance
+    ) -> messages.Message:
+        if not self._leadership.is_leading:
+            raise NotReadyError("the coordinator is learning what the workers hold: ask again", retry_after_s=1.0)
+        match request:
+            case messages.Drain():
+                self._table.drain(request.worker_id)
+                await self._move()
+                return self._drain_progress(request.worker_id)
+            case messages.Undrain():
+                self._table.undrain(request.worker_id)
+                await self._grant_free()
+                return messages.Done()
+            case messages.Rebalance():
+                self._rebalancer.spread_now()
+                await self._move()
+                return self._moves_left()
+
+    def _drain_progress(self, worker_id: str) -> messages.DrainProgress:
+        return messages.DrainProgress(
+            worker_id=worker_id,
+            held=tuple(lease.shard for lease in self._table.leases_of(worker_id)),
+            stuck=self._rebalancer.stuck_of(worker_id, self._clock()),
+        )
+
+    def _moves_left(self) -> messages.Moves:
+        return messages.Moves(
+            moves=tuple(
+                messages.PlannedMove(shard=move.shard, giver=move.giver, receiver=move.receiver, begun=begun)
+                for move, begun in self._rebalancer.moves_left(self._clock())
+            )
+        )
+
     async def _leases(self, worker_id: str) -> messages.Leases:
+        await self._move(asker=worker_id)
         await self._news.tell(self._table.take_changes(), but_not=worker_id)
         return messages.Leases(
             leases=self._table.leases_of(worker_id),
+            hand_over=self._table.asked_of(worker_id),
+            draining=self._table.is_draining(worker_id),
             config=self._config(),
             renew_interval_s=RENEW_INTERVAL_S,
             lease_duration_s=LEASE_DURATION_S,
         )
 
-    def _permit(self, request: messages.IdentifyRequest) -> messages.IdentifyPermit:
+    async def _permit(self, request: messages.IdentifyRequest) -> messages.IdentifyPermit:
         if not self._leadership.is_leading:
             return messages.IdentifyPermit(
                 granted=False, retry_after_s=LEARN_RETRY_S, reason="the coordinator is learning what the workers hold"
@@ -277,17 +292,14 @@ class CoordinatorService:
                 f"worker {request.worker_id} does not hold shard {request.shard} with fencing token"
                 f" {request.fencing_token}: no permit without a lease; renew"
             )
-        permit = self._gate.request(request.shard, self._clock(), recovery=request.recovery)
-        return messages.IdentifyPermit(
-            granted=permit.granted, valid_s=permit.valid_s, retry_after_s=permit.retry_after_s, reason=permit.reason
-        )
+        return await self._permits.answer(request, self._stream_log)
 
     def _config(self) -> messages.BotConfig:
         return messages.BotConfig(
             shard_count=self._table.shard_count,
             intents=self._settings.intents,
-            gateway_url=self._info.url,
-            max_concurrency=self._gate.max_concurrency,
+            gateway_url=self._permits.gateway_url,
+            max_concurrency=self._permits.gate.max_concurrency,
         )
 
     def _config_reply(self) -> messages.ConfigReply:
@@ -300,9 +312,9 @@ class CoordinatorService:
         return messages.FleetState(
             coordinator_id=self._coordinator_id,
             config=self._config(),
-            identifies_remaining=self._gate.remaining,
-            identifies_total=self._gate.total,
-            identifies_reset_after_s=max(0.0, self._gate.reset_at - now),
+            identifies_remaining=self._permits.gate.remaining,
+            identifies_total=self._permits.gate.total,
+            identifies_reset_after_s=max(0.0, self._permits.gate.reset_at - now),
             shards=shard_statuses(self._table, now),
             workers=worker_statuses(self._table, now),
         )

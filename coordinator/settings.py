@@ -35,6 +35,15 @@ class CoordinatorSettings(BotSettings):
         ge=0,
     )
 
+    rebalance_after_s: float = setting(
+        60.0,
+        help="seconds of calm after which shards are spread evenly over the workers; 0 for never",
+        flags=["--rebalance-after"],
+        env=["GW_REBALANCE_AFTER_S"],
+        ge=0,
+        le=86_400,
+    )
+
     @field_validator("intents", mode="before")
     @classmethod
     def _intents_are_known(cls, value: object) -> object:

@@ -55,7 +55,7 @@ class Session(Part):
 
     session_id: Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]  # with `:seq`, it fits into a message_id
     resume_url: Annotated[str, Field(max_length=2048)]
-    seq: Annotated[int, Field(ge=0)]
+    seq: Annotated[int, Field(ge=0, lt=2**63)]
     shard_count: Annotated[int, Field(ge=1)]
 
 
@@ -90,13 +90,17 @@ class BotConfig(Part):
 
 
 class Register(Message):
-    """A worker enters: `shards` is a shard range or `auto`, `capacity` the most shards that it runs."""
+    """A worker enters: `shards` is a shard range or `auto`, `capacity` the most shards that it runs.
+
+    `draining` repeats what the last `leases` said, so that a coordinator that takes over knows it.
+    """
 
     kind: Literal["register"] = "register"
     worker_id: ProcessId
     shards: Annotated[str, Field(max_length=4096)]
     capacity: Annotated[int, Field(ge=1)] | None = None
     held: tuple[HeldLease, ...] = ()
+    draining: bool = False
 
 
 class Renew(Message):
@@ -124,6 +128,26 @@ class Leave(Message):
     worker_id: ProcessId
 
 
+class Drain(Message):
+    """An operator takes a worker out of placement and moves its shards to others; again, to hear how far it is."""
+
+    kind: Literal["drain"] = "drain"
+    worker_id: ProcessId
+
+
+class Undrain(Message):
+    """An operator lets a worker take shards again."""
+
+    kind: Literal["undrain"] = "undrain"
+    worker_id: ProcessId
+
+
+class Rebalance(Message):
+    """An operator has the shards spread evenly now; again, to hear what is left to move."""
+
+    kind: Literal["rebalance"] = "rebalance"
+
+
 class IdentifyRequest(Message):
     """A worker asks for leave to send one Identify; `recovery` may use the reserve of the daily budget."""
 
@@ -147,7 +171,7 @@ class StateRequest(Message):
 
 
 CoordinatorRequest = Annotated[
-    Register | Renew | Release | Leave | IdentifyRequest | ConfigRequest | StateRequest,
+    Register | Renew | Release | Leave | Drain | Undrain | Rebalance | IdentifyRequest | ConfigRequest | StateRequest,
     Field(discriminator="kind"),
 ]
 
@@ -155,19 +179,49 @@ CoordinatorRequest = Annotated[
 
 
 class Leases(Message):
-    """What a worker should hold from now on: the answer to `register` and `renew`. Anything else it must drop."""
+    """What a worker should hold from now on: the answer to `register` and `renew`. Anything else it must drop.
+
+    `hand_over` are those of `leases` that it is asked to hand over now; `draining`: it gets nothing new.
+    """
 
     kind: Literal["leases"] = "leases"
     leases: tuple[Lease, ...]
     config: BotConfig
     renew_interval_s: float
     lease_duration_s: float
+    hand_over: tuple[ShardId, ...] = ()
+    draining: bool = False
 
 
 class Done(Message):
     """The request was carried out."""
 
     kind: Literal["done"] = "done"
+
+
+class DrainProgress(Message):
+    """What a draining worker holds still; nobody else takes the `stuck` ones of these now."""
+
+    kind: Literal["drain_progress"] = "drain_progress"
+    worker_id: ProcessId
+    held: tuple[ShardId, ...]
+    stuck: tuple[ShardId, ...]
+
+
+class PlannedMove(Part):
+    """A hand-over that is under way (`begun`) or to come."""
+
+    shard: ShardId
+    giver: ProcessId
+    receiver: ProcessId
+    begun: bool
+
+
+class Moves(Message):
+    """What is left to move until the shards are spread evenly."""
+
+    kind: Literal["moves"] = "moves"
+    moves: tuple[PlannedMove, ...]
 
 
 class IdentifyPermit(Message):
@@ -233,7 +287,8 @@ class Failure(Message):
 
 
 CoordinatorReply = Annotated[
-    Leases | Done | IdentifyPermit | ConfigReply | FleetState | Failure, Field(discriminator="kind")
+    Leases | Done | DrainProgress | Moves | IdentifyPermit | ConfigReply | FleetState | Failure,
+    Field(discriminator="kind"),
 ]
 
 # In the session stream
@@ -255,6 +310,46 @@ class Checkpoints(Message):
     checkpoints: tuple[Checkpoint, ...]
 
 
+class Leading(Message):
+    """A coordinator begins to lead: what another term writes behind this record is void."""
+
+    kind: Literal["leading"] = "leading"
+    coordinator_id: ProcessId
+    term: ProcessId
+
+
+class Grant(Part):
+    """One lease as it is granted."""
+
+    shard: ShardId
+    fencing_token: FencingToken
+    worker_id: ProcessId
+
+
+class Grants(Message):
+    """Leases that are granted; written before anybody is told."""
+
+    kind: Literal["grants"] = "grants"
+    term: ProcessId
+    grants: tuple[Grant, ...]
+
+
+class PermitRecord(Message):
+    """An identify permit; written before its asker is told. `granted_at` is in seconds since the epoch.
+
+    The budget is as of then: `remaining` of `total`, refilled after `reset_after_s`.
+    """
+
+    kind: Literal["permit"] = "permit"
+    term: ProcessId
+    shard: ShardId
+    max_concurrency: Annotated[int, Field(ge=1, lt=100_000)]
+    granted_at: Annotated[float, Field(ge=0, lt=1e12)]
+    remaining: Annotated[int, Field(ge=0)]
+    total: Annotated[int, Field(ge=0)]
+    reset_after_s: Annotated[float, Field(ge=0, lt=1e9)]
+
+
 class Marker(Message):
     """Written by a reader that wants to know when it has read everything before."""
 
@@ -262,7 +357,7 @@ class Marker(Message):
     marker_id: ProcessId
 
 
-SessionRecord = Annotated[Checkpoints | Marker, Field(discriminator="kind")]
+SessionRecord = Annotated[Checkpoints | Leading | Grants | PermitRecord | Marker, Field(discriminator="kind")]
 
 # To a worker's inbox
 
@@ -327,7 +422,14 @@ class WorkerDead(Message):
     shards: tuple[ShardId, ...]
 
 
-ControlEvent = Annotated[LeaseGranted | LeaseReleased | WorkerDead, Field(discriminator="kind")]
+class ExchangeRestored(Message):
+    """From a worker: the exchange of an event type was gone and is there again, without its bindings."""
+
+    kind: Literal["exchange.restored"] = "exchange.restored"
+    event_type: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+
+
+ControlEvent = Annotated[LeaseGranted | LeaseReleased | WorkerDead | ExchangeRestored, Field(discriminator="kind")]
 
 
 class CommandSent(Message):

@@ -17,6 +17,8 @@ from eventbus.coordinator_client import CoordinatorClient
 from eventbus.names import Names
 from eventbus.process import run_process
 from eventbus.settings import Settings, command, run_command, setting
+from ops.ctl_dead import dead_app
+from ops.ctl_fleet import add_fleet_commands
 
 if TYPE_CHECKING:
     from eventbus.messages import FleetState
@@ -87,4 +89,6 @@ def main() -> None:
         """Ask the fleet what it is doing."""
 
     app.command("state")(command(StateSettings, _state))
+    app.add_typer(dead_app(), name="dead")
+    add_fleet_commands(app)
     run_command(app, name="gw-ctl")

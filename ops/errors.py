@@ -74,6 +74,31 @@ class CommandMissingError(RelayError):
         super().__init__(f"the command {name} was not found: install hikari-relay into this Python environment")
 
 
+class DrainUnfinishedError(RelayError):
+    """A worker still holds shards: nobody else takes them (`is_stuck`), or it took too long."""
+
+    def __init__(self, worker_id: str, shards: str, *, is_stuck: bool) -> None:
+        why = "no other worker takes them (see ranges, capacities and draining in `gw-ctl state`)"
+        super().__init__(
+            f"worker {worker_id} still holds shards {shards}: {why if is_stuck else 'they did not move in time'}."
+            f" It gets nothing new; start a worker that takes them, or `gw-ctl undrain {worker_id}`"
+        )
+
+
+class RebalanceUnfinishedError(RelayError):
+    """The shards were not spread evenly in time."""
+
+    def __init__(self, shards: str) -> None:
+        super().__init__(f"shards {shards} did not move in time: see `gw-ctl state`, and try again")
+
+
+class FleetCommandStoppedError(RelayError):
+    """The command was interrupted; what it asked for goes on."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped waiting: what was asked for goes on; see `gw-ctl state`")
+
+
 class ConsumersLateError(RelayError):
     """The consumers did not begin to consume in time."""
 

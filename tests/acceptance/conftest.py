@@ -99,6 +99,7 @@ async def stage(broker_url: str, namespace: str, tmp_path: Path) -> AsyncIterato
         "GW_NAMESPACE": namespace,
         "GW_INTENTS": "ALL",
         "RECORD_DIR": str(tmp_path),
+        "GW_REBALANCE_AFTER_S": "0",  # a slow machine must not look like a calm fleet
     }
     async with contextlib.AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(

@@ -53,6 +53,21 @@ def test_the_worker_that_gave_a_shard_back_gets_it_if_nobody_else_can() -> None:
     assert place([0], [worker("a")], released_by={0: "a"}) == [(0, "a")]
 
 
+def test_a_shard_on_its_way_goes_to_its_receiver_however_busy() -> None:
+    busy, idle = worker("a", lease_count=9), worker("b")
+    assert place([0], [busy, idle], released_by={}, receivers={0: "a"}) == [(0, "a")]
+
+
+def test_a_shard_on_its_way_gets_its_room_before_others_are_placed() -> None:
+    full_soon, giver = worker("a", capacity=1), worker("b", is_draining=True)
+    assert place([0, 1], [full_soon, giver], released_by={1: "b"}, receivers={1: "a"}) == [(1, "a")]
+
+
+def test_a_shard_whose_receiver_takes_it_no_more_goes_to_another() -> None:
+    gone, other = worker("a", is_draining=True), worker("b")
+    assert place([0], [gone, other], released_by={}, receivers={0: "a"}) == [(0, "b")]
+
+
 candidates = st.builds(
     Candidate,
     worker_id=st.uuids().map(str),
