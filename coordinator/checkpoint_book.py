@@ -23,7 +23,12 @@ class CheckpointBook:
             self._newest[checkpoint.shard] = checkpoint
             self.highest_token = max(self.highest_token, checkpoint.fencing_token)
 
-    def session_for(self, record: ShardRecord, shard_count: int) -> Session | None:
+    def token_of(self, shard: int) -> int:
+        """The token under which the shard's newest checkpoint was written, 0 if none is known."""
+        known = self._newest.get(shard)
+        return 0 if known is None else known.fencing_token
+
+    def session_for(self, record: ShardRecord) -> Session | None:
         """The session that the next holder of a free shard resumes.
 
         The checkpoint of the shard's last lease, or what its holder or its coordinator told if that lease has none.
@@ -31,9 +36,8 @@ class CheckpointBook:
         told = record.session
         checkpoint = self._newest.get(record.shard)
         if checkpoint is None or checkpoint.fencing_token < record.fencing_token:
-            session = told
-        else:
-            session = checkpoint.session
-            if session and told and session.session_id == told.session_id and told.seq > session.seq:
-                session = told  # a renewal or a release may be a moment ahead of the stream
-        return session if session is not None and session.shard_count == shard_count else None
+            return told
+        session = checkpoint.session
+        if session and told and session.session_id == told.session_id and told.seq > session.seq:
+            return told  # a renewal or a release may be a moment ahead of the stream
+        return session

@@ -30,6 +30,11 @@ async def _coordinate(settings: CoordinatorSettings) -> None:
     link = Link(broker, name=coordinator_id)
     async with DiscordGateway(settings.rest_url, settings.token.get_secret_value()) as discord:
         info = await discord.fetch_until(timeout_s=settings.connect_timeout_s)
+
+        async def step_back(_: object) -> None:
+            service.on_new_connection()
+
+        link.on_connect(step_back)  # first of all, before anything can be asked or read over it
         control = ControlChannel(link, names)
         stream = SessionStream(link, names)
         service = CoordinatorService(
@@ -39,9 +44,8 @@ async def _coordinate(settings: CoordinatorSettings) -> None:
             control=control,
             info=info,
             fetch=discord.fetch,
-            catch_up=stream.catch_up,
+            stream=stream,
         )
-        stream.follow(service.on_checkpoints)
         server = _serve_on(link, names, control, service)
         try:
             await link.open(timeout_s=settings.connect_timeout_s)

@@ -5,8 +5,9 @@ Algorithm: Discord allows one Identify per identify bucket (`shard_id % max_conc
 (https://discord.com/developers/docs/events/gateway#session-start-limit-object); past the total it ends every session
 and resets the bot token. As in twilight's gateway queue, a bucket is the instant at which its next slot opens; unlike
 there nobody queues: a request is granted or told the exact time after which to ask again, so a coordinator that dies
-takes no queue along. A permit is used within PERMIT_VALID_S of its request or not at all; hence slots are
-5 s + PERMIT_VALID_S + a margin for the network apart. All instants are of one monotonic clock, in seconds.
+takes no queue along, and its successor learns its permits. A permit is used within PERMIT_VALID_S of its request or
+not at all; hence slots are 5 s + PERMIT_VALID_S + a margin for the network apart. All instants are of one monotonic
+clock, in seconds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ UNKNOWN_RETRY_S = 1.0
 LOW_BUDGET = 20
 # After this time an Identify that was sent under a predecessor's permit is in Discord's count.
 SETTLED_S = 4.0
+LONG_PAST_S = 60.0  # further than the clocks of a fleet's machines are apart
 _CLOCK_GRAIN_S = 1e-6  # whoever asks again after exactly `retry_after_s` is not late by a rounding error
 
 
@@ -47,6 +49,17 @@ class Permit:
     valid_s: float = 0.0
     retry_after_s: float = 0.0
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PermitNews:
+    """Another coordinator's permit for `shard`, and what it knew of the day's budget behind it."""
+
+    shard: int
+    max_concurrency: int
+    remaining: int
+    total: int
+    reset_after_s: float
 
 
 def identify_reserve(total: int, asked: int | None) -> int:
@@ -81,7 +94,7 @@ class IdentifyGate:
         return identify_reserve(self.total, self._asked_reserve)
 
     def hold(self, now: float) -> None:
-        """Another coordinator may have granted just now: no permit for one spacing, nor before the budget is known."""
+        """Nobody told what was granted just now: no permit for one spacing, nor before the budget is known."""
         self._held_until = now + IDENTIFY_SPACING_S
         self._settled_at = now + SETTLED_S
         self._is_known = False
@@ -108,6 +121,29 @@ class IdentifyGate:
             self._held_until = max(self._held_until, asked_at + IDENTIFY_SPACING_S)
         self._take(limit, asked_at)
 
+    def learn_permit(self, news: PermitNews, *, read_at: float, age_s: float) -> None:
+        """Take another coordinator's permit, read now; `age_s` is what its writer's clock makes of its age.
+
+        One that is long past changes nothing: its slot is over, and Discord has counted it since. Of any other the
+        age is unsure, so its bucket is closed for one spacing from now.
+        """
+        if age_s > LONG_PAST_S:
+            return
+        self._refill(read_at)
+        opens_at = read_at + IDENTIFY_SPACING_S
+        if news.max_concurrency == self.max_concurrency:
+            self._opens_at[news.shard % self.max_concurrency] = opens_at
+        else:
+            self._held_until = max(self._held_until, opens_at)
+        self._remember(read_at)
+        self.remaining = min(self.remaining, news.remaining)
+        self.total = news.total
+        self.reset_at = read_at + news.reset_after_s
+
+    def lead(self, now: float) -> None:
+        """We decide from now on, by what was learned: Discord is asked soon, and nobody waits for its answer."""
+        self.refresh_at = min(self.refresh_at, now)
+
     def refresh_failed(self, now: float) -> None:
         """Discord did not say; ask again soon."""
         self.refresh_at = now + (LOW_REFRESH_INTERVAL_S if self._is_known else RETRY_REFRESH_S)
@@ -124,12 +160,15 @@ class IdentifyGate:
     def _grant(self, bucket: int, now: float) -> Permit:
         self.remaining -= 1
         self._opens_at[bucket] = now + IDENTIFY_SPACING_S
-        self._granted_at.append(now)
-        while self._granted_at[0] < now - REFRESH_INTERVAL_S:
-            self._granted_at.popleft()
+        self._remember(now)
         if self._is_low():
             self.refresh_at = min(self.refresh_at, now + LOW_REFRESH_INTERVAL_S)
         return Permit(granted=True, valid_s=PERMIT_VALID_S)
+
+    def _remember(self, now: float) -> None:
+        self._granted_at.append(now)
+        while self._granted_at[0] < now - REFRESH_INTERVAL_S:
+            self._granted_at.popleft()
 
     def _is_low(self) -> bool:
         return self.remaining <= self.reserve + LOW_BUDGET

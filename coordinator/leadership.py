@@ -1,6 +1,6 @@
 """Leadership: whether this coordinator leads, by the broker's single active consumer. Pure.
 
-Whoever gets a delivery leads; it first learns what the workers hold, then grants.
+Whoever gets a delivery leads; it first reads what its predecessors wrote, learns what the workers hold, then grants.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ class Phase(Enum):
     """Where a coordinator stands."""
 
     STAND_BY = "stand_by"
+    CATCHING_UP = "catching_up"
     LEARNING = "learning"
     LEADING = "leading"
 
@@ -40,12 +41,28 @@ class Leadership:
         self._connected_at = now
         self._connect_count += 1
 
-    def on_delivery(self, now: float) -> bool:
-        """A request was delivered to us; True if we begin to lead by it."""
+    @property
+    def knows_the_stream(self) -> bool:
+        """Whether we lead and know all that our predecessors wrote: before that no request is answered."""
+        return self.phase in (Phase.LEARNING, Phase.LEADING)
+
+    def on_delivery(self) -> bool:
+        """A request was delivered to us; True if we begin to lead by it, which `on_caught_up` ends."""
         if self.phase is not Phase.STAND_BY:
+            return False
+        self.phase = Phase.CATCHING_UP
+        return True
+
+    def on_caught_up(self, now: float) -> bool:
+        """All that our predecessors wrote is read; False if the broker was lost meanwhile."""
+        if self.phase is not Phase.CATCHING_UP:
             return False
         self.phase, self.began_at = Phase.LEARNING, now
         return True
+
+    def step_back(self) -> None:
+        """We do not lead after all: the next delivery begins anew."""
+        self.phase = Phase.STAND_BY
 
     def began_within(self, limit_s: float) -> bool:
         """Whether we began to lead at most `limit_s` after the process's first and only connect."""

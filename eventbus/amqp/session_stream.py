@@ -1,4 +1,4 @@
-"""The stream of checkpoints: what it is declared with, and how to follow it.
+"""The stream of checkpoints, grants and permits: what it is declared with, how to follow it and how to write to it.
 
 docs/decisions/0004-checkpoints-in-a-stream.md says why it is a stream.
 """
@@ -16,6 +16,7 @@ from eventbus import messages
 from eventbus.amqp.border import broker_border
 from eventbus.amqp.rpc import publish_routed
 from eventbus.errors import BrokerLostError
+from eventbus.session_records import Refusal, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,65 +35,110 @@ STREAM_ARGUMENTS: Final[FieldTable] = {
     "x-stream-max-segment-size-bytes": 4 << 20,
 }
 PREFETCH = 500
-MARKER_TIMEOUT_S = 5.0
+APPEND_TIMEOUT_S = 4.0  # within the time that a request waits for its reply
+MAX_REPORTED_KEYS = 1000
 
 
 class SessionStream:
-    """Follows the stream over a link, from its beginning; after a reconnect, behind what was read."""
+    """Follows the stream over a link, from its beginning; after a reconnect, behind what was read.
+
+    `is_live`: everything that stood in the stream when this process first connected has been read.
+    """
 
     def __init__(self, link: Link, names: Names) -> None:
         self._names = names
-        self._followers: list[Callable[[messages.Checkpoints], None]] = []
+        self._followers: list[Callable[[messages.SessionRecord], None]] = []
         self._next_offset: int | None = None
-        self._markers: dict[str, asyncio.Event] = {}
+        self._awaited: dict[str, asyncio.Event] = {}
+        self._live_from = secrets.token_hex(8)
         self._channel: AbstractChannel | None = None
+        self._reported: set[str] = set()
+        self.is_live = False
         self.refused_count = 0
         link.on_connect(self._set_up)
 
-    def follow(self, on_checkpoints: Callable[[messages.Checkpoints], None]) -> None:
-        """Have `on_checkpoints(record)` called for all there is and for what comes; before the link is opened."""
-        self._followers.append(on_checkpoints)
+    def follow(self, on_record: Callable[[messages.SessionRecord], None]) -> None:
+        """Have `on_record(record)` called for all there is and for what comes; before the link is opened."""
+        self._followers.append(on_record)
 
     async def _set_up(self, connection: AbstractConnection) -> None:
         self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        reading = await connection.channel()
+        reading = await connection.channel(publisher_confirms=False)
         await reading.set_qos(prefetch_count=PREFETCH)
         queue = await reading.declare_queue(self._names.sessions, durable=True, arguments=STREAM_ARGUMENTS)
         offset = "first" if self._next_offset is None else self._next_offset
-        await queue.consume(self._on_record, arguments={"x-stream-offset": offset})
+        await queue.consume(self._on_delivery, arguments={"x-stream-offset": offset})
+        if not self.is_live:
+            marker = _message(messages.Marker(marker_id=self._live_from), self._live_from)
+            await reading.default_exchange.publish(marker, self._names.sessions, mandatory=False)
 
-    async def _on_record(self, delivery: AbstractIncomingMessage) -> None:
+    async def _on_delivery(self, delivery: AbstractIncomingMessage) -> None:
         offset = delivery.headers.get("x-stream-offset")
         if isinstance(offset, int):
             self._next_offset = offset + 1
         try:
-            record = messages.decode(messages.session_record, delivery.body)
-        except messages.MalformedMessageError as error:
-            self._refuse(str(error))
-        else:
-            if isinstance(record, messages.Checkpoints):
-                for on_checkpoints in self._followers:
-                    on_checkpoints(record)
-            elif record.marker_id in self._markers:
-                self._markers[record.marker_id].set()
-        await delivery.ack()
-
-    def _refuse(self, reason: str) -> None:
-        self.refused_count += 1
-        if self.refused_count == 1:
-            _log.warning("a checkpoint was refused", extra={"action": "checkpoint_refused", "reason": reason})
-
-    async def catch_up(self) -> None:
-        """Read everything that stands in the stream now. Raises BrokerLostError if that is not possible in time."""
-        if self._channel is None or self._channel.is_closed:
-            raise BrokerLostError("the session stream cannot be read: the broker is being connected again")
-        marker_id = secrets.token_hex(8)
-        self._markers[marker_id] = asyncio.Event()
-        body = messages.encode(messages.Marker(marker_id=marker_id))
-        message = Message(body, content_type="application/json", delivery_mode=DeliveryMode.PERSISTENT)
+            self._take(delivery.body)
+        except Exception as error:  # noqa: BLE001 - the border of one delivery: the stream is read on
+            self.refuse(Refusal("failed", repr(error), "it is as if it were not there"))
+        self._reach(delivery.message_id or "")
         try:
-            async with broker_border("the session stream could not be read", timeout_s=MARKER_TIMEOUT_S):
-                await publish_routed(self._channel, "", self._names.sessions, message)
-                await self._markers[marker_id].wait()
+            async with broker_border("the session stream"):
+                await delivery.ack()
+        except BrokerLostError as error:
+            _log.debug("not acknowledged", extra={"action": "stream_ack_lost", "reason": repr(error)})
+
+    def _take(self, body: bytes) -> None:
+        reading = read_record(body)
+        for refusal in reading.refusals:
+            self.refuse(refusal)
+        if reading.record is not None:
+            for on_record in self._followers:
+                on_record(reading.record)
+
+    def _reach(self, record_id: str) -> None:
+        if record_id == self._live_from:
+            self.is_live = True
+        if record_id in self._awaited:
+            self._awaited[record_id].set()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Count what is not believed; report it once for each kind and shard."""
+        self.refused_count += 1
+        if refusal.key in self._reported or len(self._reported) >= MAX_REPORTED_KEYS:
+            return
+        self._reported.add(refusal.key)
+        _log.warning(
+            "a record of the session stream was refused",
+            extra={
+                "action": "record_refused",
+                "record": refusal.key,
+                "reason": refusal.reason,
+                "follows": refusal.consequence,
+                "refused_count": self.refused_count,
+            },
+        )
+
+    async def append(self, record: messages.Message) -> None:
+        """Write a record and wait until it is confirmed and read, so that all that stands before it is known, too.
+
+        Raises BrokerLostError if that takes too long: the record may stand in the stream nevertheless, now or later.
+        """
+        if self._channel is None or self._channel.is_closed:
+            raise BrokerLostError("the session stream cannot be written: the broker is being connected again")
+        record_id = secrets.token_hex(8)
+        self._awaited[record_id] = asyncio.Event()
+        try:
+            async with broker_border("the session stream does not take a record", timeout_s=APPEND_TIMEOUT_S):
+                await publish_routed(self._channel, "", self._names.sessions, _message(record, record_id))
+                await self._awaited[record_id].wait()
         finally:
-            del self._markers[marker_id]
+            del self._awaited[record_id]
+
+
+def _message(record: messages.Message, record_id: str) -> Message:
+    return Message(
+        messages.encode(record),
+        content_type="application/json",
+        delivery_mode=DeliveryMode.PERSISTENT,
+        message_id=record_id,
+    )

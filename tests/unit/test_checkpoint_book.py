@@ -21,8 +21,8 @@ def book(*checkpoints: Checkpoint) -> CheckpointBook:
 def test_a_shard_that_nobody_told_of_resumes_from_its_checkpoint() -> None:
     found = book(Checkpoint(shard=2, fencing_token=7, session=session(seq=9)))
 
-    assert found.session_for(ShardRecord(2), 4) == session(seq=9)
-    assert found.session_for(ShardRecord(3), 4) is None
+    assert found.session_for(ShardRecord(2)) == session(seq=9)
+    assert found.session_for(ShardRecord(3)) is None
     assert found.highest_token == 7
 
 
@@ -32,7 +32,7 @@ def test_the_later_checkpoint_of_a_lease_wins_even_with_a_lower_seq_because_a_ne
         Checkpoint(shard=0, fencing_token=7, session=session("new", seq=3)),
     )
 
-    assert found.session_for(ShardRecord(0, fencing_token=7), 4) == session("new", seq=3)
+    assert found.session_for(ShardRecord(0, fencing_token=7)) == session("new", seq=3)
 
 
 def test_a_checkpoint_of_an_older_lease_changes_nothing() -> None:
@@ -41,26 +41,25 @@ def test_a_checkpoint_of_an_older_lease_changes_nothing() -> None:
         Checkpoint(shard=0, fencing_token=7, session=session(seq=99)),
     )
 
-    assert found.session_for(ShardRecord(0), 4) == session(seq=50)
+    assert found.session_for(ShardRecord(0)) == session(seq=50)
 
 
 def test_a_lease_without_a_checkpoint_keeps_the_session_that_it_came_with() -> None:
     record = ShardRecord(0, fencing_token=8, session=session(seq=50))
     found = book(Checkpoint(shard=0, fencing_token=7, session=session(seq=40)))
 
-    assert found.session_for(record, 4) == session(seq=50)
+    assert found.session_for(record) == session(seq=50)
 
 
 def test_a_renewal_that_is_ahead_of_the_stream_wins_and_one_that_is_behind_does_not() -> None:
     found = book(Checkpoint(shard=0, fencing_token=7, session=session(seq=50)))
 
-    assert found.session_for(ShardRecord(0, fencing_token=7, session=session(seq=60)), 4) == session(seq=60)
-    assert found.session_for(ShardRecord(0, fencing_token=7, session=session(seq=40)), 4) == session(seq=50)
+    assert found.session_for(ShardRecord(0, fencing_token=7, session=session(seq=60))) == session(seq=60)
+    assert found.session_for(ShardRecord(0, fencing_token=7, session=session(seq=40))) == session(seq=50)
 
 
-def test_a_session_that_has_ended_or_is_of_another_shard_count_is_an_identify() -> None:
+def test_a_session_that_has_ended_is_an_identify() -> None:
     ended = book(Checkpoint(shard=0, fencing_token=7, session=None))
-    other = book(Checkpoint(shard=0, fencing_token=7, session=session(shard_count=8)))
 
-    assert ended.session_for(ShardRecord(0, fencing_token=7, session=session()), 4) is None
-    assert other.session_for(ShardRecord(0), 4) is None
+    assert ended.session_for(ShardRecord(0, fencing_token=7, session=session())) is None
+    assert ended.token_of(0) == 7

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from coordinator.identify_gate import (
     BUDGET_DAY_S,
     IDENTIFY_SPACING_S,
+    LONG_PAST_S,
     PERMIT_VALID_S,
     REFRESH_INTERVAL_S,
     RESET_MARGIN_S,
     SETTLED_S,
     IdentifyGate,
     IdentifyLimit,
+    PermitNews,
     identify_reserve,
 )
 
@@ -116,6 +118,70 @@ def test_after_a_hold_discord_is_asked_before_the_first_slot_opens() -> None:
     tested = gate()
     tested.hold(100.0)
     assert 100.0 < tested.refresh_at < 100.0 + IDENTIFY_SPACING_S
+
+
+# What other coordinators granted
+
+
+def news(shard: int = 0, **changes: float) -> PermitNews:
+    known = PermitNews(shard=shard, max_concurrency=4, remaining=500, total=1000, reset_after_s=7200.0)
+    return dataclasses.replace(known, **changes)  # type: ignore[arg-type]
+
+
+def test_a_successor_keeps_the_bucket_of_a_predecessors_permit_closed_and_no_other() -> None:
+    tested = gate(max_concurrency=4)
+    tested.learn_permit(news(shard=5), read_at=100.0, age_s=0.0)
+    tested.lead(100.5)
+    assert tested.request(2, 100.5, recovery=False).granted
+    refused = tested.request(9, 100.5, recovery=True)
+    assert refused.retry_after_s == pytest.approx(IDENTIFY_SPACING_S - 0.5)
+    assert tested.request(9, 100.0 + IDENTIFY_SPACING_S, recovery=True).granted
+
+
+def test_a_predecessors_permit_that_is_long_past_changes_nothing() -> None:
+    tested = gate(max_concurrency=4, remaining=900)
+    tested.learn_permit(news(), read_at=100.0, age_s=LONG_PAST_S + 1)
+    assert tested.request(0, 100.0, recovery=False).granted
+    assert tested.remaining == 899
+
+
+def test_a_permit_whose_age_is_unsure_counts_from_when_it_was_read() -> None:
+    tested = gate(max_concurrency=4)
+    tested.learn_permit(news(), read_at=100.0, age_s=LONG_PAST_S - 1)
+    assert not tested.request(0, 100.0 + IDENTIFY_SPACING_S - 0.1, recovery=False).granted
+
+
+def test_a_predecessors_permit_under_another_max_concurrency_closes_all_buckets() -> None:
+    tested = gate(max_concurrency=4)
+    tested.learn_permit(news(max_concurrency=16), read_at=100.0, age_s=0.0)
+    assert not any(tested.request(shard, 101.0, recovery=True).granted for shard in range(4))
+    assert tested.request(1, 100.0 + IDENTIFY_SPACING_S, recovery=True).granted
+
+
+def test_the_lower_budget_counts_until_discord_says_more() -> None:
+    tested = gate(max_concurrency=4)
+    tested.learn_permit(news(remaining=7), read_at=100.0, age_s=0.0)
+    assert (tested.remaining, tested.reset_at) == (7, 7300.0)
+    tested.learn_permit(news(remaining=900), read_at=101.0, age_s=0.0)
+    assert tested.remaining == 7
+    tested.lead(102.0)
+    assert tested.refresh_at <= 102.0
+    tested.learn(dataclasses.replace(LIMIT, remaining=950, max_concurrency=4), asked_at=102.0)
+    assert tested.remaining == 948  # both permits may be too young for Discord's count
+
+
+def test_a_successor_goes_on_by_the_budget_that_it_read_while_discord_does_not_answer() -> None:
+    tested = gate(max_concurrency=4)
+    tested.learn_permit(news(remaining=2), read_at=100.0, age_s=0.0)
+    tested.lead(110.0)
+    tested.refresh_failed(110.0)
+    assert [tested.request(shard, 110.0, recovery=True).granted for shard in range(3)] == [True, True, False]
+
+
+def test_a_stand_by_counts_a_new_day_by_what_it_read() -> None:
+    tested = gate(max_concurrency=4, remaining=3, reset_after_s=50.0)
+    tested.learn_permit(news(remaining=998), read_at=200.0, age_s=0.0)
+    assert tested.remaining == 998
 
 
 def test_permits_of_the_last_moments_are_subtracted_from_discords_count() -> None:

@@ -15,7 +15,7 @@ from coordinator.errors import (
 )
 from coordinator.lease_records import ChangeKind
 from coordinator.lease_table import MAX_FENCING_TOKEN, LeaseTable
-from eventbus.messages import HeldLease, Lease, Register, Release, Renew, Session
+from eventbus.messages import Checkpoint, Grant, HeldLease, Lease, Register, Release, Renew, Session
 
 
 def session(seq: int = 1, *, shard_count: int = 4, session_id: str = "s") -> Session:
@@ -256,6 +256,126 @@ def test_after_learning_the_shard_count_stays() -> None:
     with pytest.raises(ShardOutOfRangeError):
         enter(table, "a", "0-3", held(3, 5, session(shard_count=4)))
     assert table.shard_count == 2
+
+
+# Grants that were written to the stream
+
+
+def granted_before(shard: int, token: int, worker_id: str) -> LeaseTable:
+    table = LeaseTable(4)
+    table.grants.learn(Grant(shard=shard, fencing_token=token, worker_id=worker_id))
+    return table
+
+
+def test_an_older_lease_than_the_newest_grant_can_never_be_claimed() -> None:
+    table = granted_before(0, 101, "b")
+    enter(table, "a", "0-3", held(0, 100))
+    assert table.leases_of("a") == ()
+    table.renew(Renew(worker_id="a", held=(held(0, 100),)), 1.0)
+    assert table.leases_of("a") == ()
+
+
+def test_the_newest_grantee_is_believed_and_nobody_else_under_its_token() -> None:
+    table = granted_before(0, 101, "b")
+    enter(table, "a", "0-3", held(0, 101))
+    enter(table, "b", "0-3", held(0, 101))
+    assert holders(table)[0] == "b"
+
+
+def test_a_token_that_nobody_granted_takes_nothing_from_the_newest_grantee() -> None:
+    table = LeaseTable(1)
+    enter(table, "a")
+    lease = grant_all(table)[0]
+    enter(table, "b", "0", held(0, lease.fencing_token + 1))
+    assert table.leases_of("a") == (lease,)
+    assert table.leases_of("b") == ()
+
+
+def test_a_newest_grantee_that_never_shows_up_leaves_a_free_shard_with_a_higher_token() -> None:
+    table = granted_before(0, 101, "b")
+    enter(table, "a", "0", held(0, 100))
+    assert grant_all(table)[0].fencing_token > 101
+
+
+def test_an_older_lease_than_the_newest_grant_can_not_be_released() -> None:
+    table = granted_before(0, 101, "b")
+    for worker_id, token in (("a", 100), ("a", 101)):
+        with pytest.raises(StaleLeaseError):
+            table.release(Release(worker_id=worker_id, shard=0, fencing_token=token, session=session(9)))
+    table.release(Release(worker_id="b", shard=0, fencing_token=101, session=session(10)))
+    enter(table, "c", "0")
+    assert grant_all(table)[0].session == session(10)
+
+
+def test_a_checkpoint_under_a_newer_token_proves_a_newer_grant() -> None:
+    table = LeaseTable(4)
+    table.checkpoints.learn(Checkpoint(shard=0, fencing_token=101, session=session(9)))
+    enter(table, "a", "0-3", held(0, 100))
+    assert table.leases_of("a") == ()
+
+
+def test_no_older_lease_is_believed_while_a_grant_is_being_written_or_after_that_failed() -> None:
+    table = LeaseTable(1)
+    enter(table, "a")
+    old = grant_all(table)[0]
+    table.bury("a")
+    enter(table, "b")
+    reserved = table.reserve(0, "b")
+    assert reserved is not None
+    enter(table, "a", "0", held(0, old.fencing_token))
+    assert holders(table) == {0: None}
+    later = table.reserve(0, "b")
+    assert later is not None
+    assert later.fencing_token > reserved.fencing_token
+    assert table.grant(0, "b", reserved.fencing_token) is None
+    assert table.grant(0, "b", later.fencing_token) is not None
+
+
+def test_a_reserved_grant_whose_worker_left_meanwhile_does_not_come_about() -> None:
+    table = LeaseTable(1)
+    enter(table, "a")
+    reserved = table.reserve(0, "a")
+    assert reserved is not None
+    table.leave("a")
+    assert table.grant(0, "a", reserved.fencing_token) is None
+    enter(table, "b")
+    assert grant_all(table)[0].fencing_token > reserved.fencing_token
+
+
+def test_a_reservation_does_not_hide_the_last_checkpoint() -> None:
+    table = LeaseTable(4)
+    enter(table, "a", "0")
+    token = grant_all(table)[0].fencing_token
+    table.bury("a")
+    enter(table, "b", "0")
+    reserved = table.reserve(0, "b")
+    assert reserved is not None
+    table.checkpoints.learn(Checkpoint(shard=0, fencing_token=token, session=session(77)))
+    table.grants.learn(reserved)
+    lease = table.grant(0, "b", reserved.fencing_token)
+    assert lease is not None
+    assert lease.session == session(77)
+
+
+def test_a_checkpoint_of_another_shard_count_is_dropped_and_noted() -> None:
+    table = LeaseTable(4)
+    table.checkpoints.learn(Checkpoint(shard=0, fencing_token=7, session=session(9, shard_count=8)))
+    enter(table, "a", "0")
+    assert grant_all(table)[0].session is None
+    dropped = [one for one in table.take_changes() if one.kind is ChangeKind.SESSION_DROPPED]
+    assert [one.reason for one in dropped] == ["it was of 8 shards: identify instead"]
+
+
+def test_what_no_coordinator_can_have_granted_is_not_believed() -> None:
+    table = LeaseTable(4)
+    table.highest_believable_token = 1000
+    assert table.doubt_of(Checkpoint(shard=0, fencing_token=1001, session=None)) is not None
+    assert table.doubt_of(Checkpoint(shard=4, fencing_token=7, session=session())) is not None
+    assert table.doubt_of(Checkpoint(shard=3, fencing_token=1000, session=session())) is None
+    enter(table, "a", "0-1", held(0, 1001), held(1, 1000))
+    assert holders(table) == {0: None, 1: "a", 2: None, 3: None}
+    with pytest.raises(StaleLeaseError):
+        table.release(Release(worker_id="b", shard=2, fencing_token=1001))
 
 
 # Sessions and releases

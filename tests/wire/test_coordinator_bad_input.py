@@ -10,7 +10,7 @@ import pytest
 
 from eventbus import messages
 from eventbus.errors import RemoteError
-from tests.wire.coordinator_rig import CoordinatorProcess, DiscordStandIn, rig
+from tests.wire.coordinator_rig import CoordinatorProcess, DiscordStandIn, HandWorker, rig
 
 BAD, VERSION = messages.ErrorCode.BAD_REQUEST, messages.ErrorCode.UNKNOWN_VERSION
 REGISTER = {"v": 1, "kind": "register", "worker_id": "a", "shards": "0"}
@@ -56,6 +56,58 @@ async def test_every_malformed_request_gets_a_typed_reply_and_stops_nothing(brok
             assert part in reply.message, (body, reply)
         assert [lease.shard for lease in (await worker.register("0")).leases] == [0]
         assert "Traceback" not in leader.log
+
+
+async def test_forged_or_late_messages_change_nothing_and_get_a_typed_error(broker_url: str, namespace: str) -> None:
+    absurd = 2**53
+    async with rig(broker_url, namespace) as fleet:
+        leader = await fleet.leader()
+        holder, forger = await fleet.worker("holder"), await fleet.worker("forger")
+        await holder.register("0-1")
+        await holder.hold(0, 1)
+        await forger.register("2", capacity=1)
+        token = holder.held[0].fencing_token
+        before = await _held(holder)
+        stale, unknown = messages.ErrorCode.STALE_LEASE, messages.ErrorCode.UNKNOWN_WORKER
+        forged: list[tuple[messages.Message, messages.ErrorCode]] = [
+            (messages.Renew(worker_id="nobody", held=(holder.held[0],)), unknown),
+            (messages.Leave(worker_id="nobody"), unknown),
+            *[
+                (messages.IdentifyRequest(worker_id=who, shard=shard, fencing_token=number), stale)
+                for who, shard, number in (
+                    ("nobody", 0, token),
+                    ("forger", 0, token),
+                    ("holder", 0, token + 1),
+                    ("holder", 0, absurd),
+                    ("holder", 99, token),
+                )
+            ],
+            *[
+                (messages.Release(worker_id=who, shard=shard, fencing_token=number), stale)
+                for who, shard, number in (
+                    ("nobody", 0, token),
+                    ("forger", 0, token),
+                    ("holder", 0, token - 1),
+                    ("holder", 0, absurd),
+                    ("holder", 99, token),
+                    ("nobody", 3, absurd),
+                )
+            ],
+        ]
+        for request, code in forged:
+            reply = await fleet.raw_call(forger, messages.encode(request))
+            assert isinstance(reply, messages.Failure), request
+            assert reply.code == code, (request, reply)
+        for claimed in (token - 1, token, token + 50, absurd, 2**63 - 1):
+            forger.held[0] = messages.HeldLease(shard=0, fencing_token=claimed)
+            assert 0 not in {lease.shard for lease in (await forger.renew()).leases}
+            assert 0 not in {lease.shard for lease in (await forger.register("2", capacity=1)).leases}
+        assert await _held(holder) == before
+        assert "Traceback" not in leader.log
+
+
+async def _held(worker: HandWorker) -> dict[int, int]:
+    return {lease.shard: lease.fencing_token for lease in (await worker.renew()).leases}
 
 
 async def test_a_range_beyond_the_shard_count_is_refused_by_name(broker_url: str, namespace: str) -> None:

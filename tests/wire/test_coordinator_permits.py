@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import aio_pika
 import pytest
 
 from coordinator.identify_gate import IDENTIFY_SPACING_S, PERMIT_VALID_S
 from eventbus import messages
 from eventbus.errors import RemoteError
-from tests.wire.coordinator_rig import DiscordStandIn, HandWorker, Rig, rig
+from tests.wire.coordinator_rig import CoordinatorProcess, DiscordStandIn, HandWorker, Rig, rig
 
 
 async def holding(fleet: Rig, *shards: int) -> HandWorker:
@@ -63,24 +64,90 @@ async def test_the_reserve_is_kept_for_recoveries(broker_url: str, namespace: st
         assert (await worker.identify(0, recovery=True)).granted
 
 
-async def test_a_successor_waits_one_spacing_and_asks_discord_before_its_first_permit(
+async def stand_by_of(fleet: Rig) -> CoordinatorProcess:
+    process = await fleet.coordinator()
+    await process.logged("connected")
+    return process
+
+
+async def taken_over(leader: CoordinatorProcess, successor: CoordinatorProcess, worker: HandWorker) -> None:
+    """The leader is killed and its successor grants."""
+    leader.signal(signal.SIGKILL)
+    assert await leader.wait() == -signal.SIGKILL
+    await worker.register("auto")
+    await successor.logged("granting")
+
+
+async def test_a_successor_keeps_only_the_used_bucket_closed(broker_url: str, namespace: str) -> None:
+    async with rig(broker_url, namespace, DiscordStandIn(max_concurrency=2)) as fleet:
+        leader = await fleet.leader()
+        successor = await stand_by_of(fleet)
+        worker = await holding(fleet, 0, 1, 2, 3)
+        asked_at = asyncio.get_running_loop().time()
+        assert (await worker.identify(0)).granted
+        await taken_over(leader, successor, worker)
+        other = await worker.identify(1)
+        assert other.granted, other
+        same = await worker.identify(2)
+        while not same.granted:
+            assert "identify bucket 0 opens" in same.reason
+            await asyncio.sleep(same.retry_after_s)
+            same = await worker.identify(2)
+        assert asyncio.get_running_loop().time() - asked_at > IDENTIFY_SPACING_S
+
+
+async def test_a_coordinator_that_starts_after_a_permit_keeps_its_bucket_closed(
     broker_url: str, namespace: str
 ) -> None:
+    async with rig(broker_url, namespace, DiscordStandIn(max_concurrency=2)) as fleet:
+        leader = await fleet.leader()
+        worker = await holding(fleet, 0, 1, 2)
+        asked_at = asyncio.get_running_loop().time()
+        assert (await worker.identify(0)).granted
+        leader.signal(signal.SIGKILL)
+        await leader.wait()
+        await fleet.leader()  # it reads the permit as history
+        await worker.register("auto")
+        assert (await worker.identify(1)).granted
+        same = await worker.identify(2)
+        assert not same.granted
+        await asyncio.sleep(same.retry_after_s)
+        assert (await worker.identify(2)).granted
+        assert asyncio.get_running_loop().time() - asked_at > IDENTIFY_SPACING_S
+
+
+async def test_a_successor_spends_the_budget_that_it_read_while_discord_does_not_answer(
+    broker_url: str, namespace: str
+) -> None:
+    async with rig(broker_url, namespace, DiscordStandIn(shards=8, max_concurrency=8, remaining=1000)) as fleet:
+        fleet.discord.answer["session_start_limit"]["remaining"] = 4
+        leader = await fleet.leader("--identify-reserve", "0")
+        fleet.discord.answer["session_start_limit"]["remaining"] = 1000  # a count that Discord would correct
+        successor = await stand_by_of(fleet)
+        worker = await holding(fleet, *range(8))
+        assert (await worker.identify(0)).granted
+        fleet.discord.answer, fleet.discord.status = {"message": "503"}, 503
+        await taken_over(leader, successor, worker)
+        granted = [(await worker.identify(shard, recovery=True)).granted for shard in range(1, 6)]
+        assert granted == [True, True, True, False, False]
+
+
+async def test_a_coordinator_whom_nobody_tells_of_permits_waits_one_spacing(broker_url: str, namespace: str) -> None:
     async with rig(broker_url, namespace) as fleet:
-        first = await fleet.leader()
+        leader = await fleet.leader()
         worker = await holding(fleet, 0)
         assert (await worker.identify(0)).granted
         permitted_at = asyncio.get_running_loop().time()
-        first.signal(signal.SIGKILL)
-        assert await first.wait() == -signal.SIGKILL
+        leader.signal(signal.SIGKILL)
+        await leader.wait()
+        async with await aio_pika.connect(broker_url) as connection:
+            await (await connection.channel()).queue_delete(worker.names.sessions)
         fleet.discord.answer["session_start_limit"]["remaining"] = 999
         await fleet.leader()
-        asked_count = fleet.discord.asked_count
         await worker.register("0")
         refused = await worker.identify(0, recovery=True)
         assert not refused.granted
         await asyncio.sleep(refused.retry_after_s)
         assert (await worker.identify(0, recovery=True)).granted
         assert asyncio.get_running_loop().time() - permitted_at > IDENTIFY_SPACING_S
-        assert fleet.discord.asked_count > asked_count
         assert (await worker.coordinator.state()).identifies_remaining == 998
