@@ -103,6 +103,27 @@ class Outbox:
         self._confirmed_tags.clear()
         self._head_tag = 1
 
+    def refuse(self, is_refused: Callable[[bytes], bool]) -> int:
+        """Forget the unsent publishes that the broker will never take, and say how many they were."""
+        entries, self._unsent = self._unsent, deque()
+        for mark, seq, publish in entries:
+            if is_refused(publish):
+                self.byte_count -= len(publish)
+                self.skip(mark, seq)
+            else:
+                self._unsent.append((mark, seq, publish))
+        return len(entries) - len(self._unsent)
+
+    def skip(self, mark: ConfirmedSeq, seq: int) -> None:
+        """Dispatch `seq` is not published: it counts as confirmed as soon as all before it is."""
+        mark.added = max(mark.added, seq)
+        for entries in (self._unsent, self._sent):
+            for index in range(len(entries) - 1, -1, -1):
+                if entries[index][0] is mark:
+                    entries[index] = (mark, max(seq, entries[index][1]), entries[index][2])
+                    return
+        mark.confirmed = max(mark.confirmed, seq)
+
     def has_sent(self, mark: ConfirmedSeq) -> bool:
         """Whether something of a lease was written and is not confirmed."""
         return any(entry[0] is mark for entry in self._sent)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 NO_ANSWER_WAIT_S = 1.0
+REFUSED_WAIT_S = 1.5
 MIN_WAIT_S = 0.05
 LOUD_WAIT_S = 60.0
 
@@ -26,25 +27,37 @@ class CoordinatorPermits:
     def __init__(self, coordinator: CoordinatorClient, *, worker_id: str) -> None:
         self._coordinator = coordinator
         self._worker_id = worker_id
+        self._is_unanswered = False
 
     async def acquire(self, shard: int, fencing_token: int, *, recovery: bool) -> float:
         """Wait for leave to send one Identify; until when it may be sent, on the event loop's clock."""
         request = IdentifyRequest(
             worker_id=self._worker_id, shard=shard, fencing_token=fencing_token, recovery=recovery
         )
-        warned = False
+        is_told = False
         while True:
             asked_at = asyncio.get_running_loop().time()
-            wait_s, reason = NO_ANSWER_WAIT_S, ""
-            try:
-                permit = await self._coordinator.call(request, IdentifyPermit)
-            except (RpcTimeoutError, UnroutableError, BrokerLostError, RemoteError) as error:
-                reason = str(error)
-            else:
-                if permit.granted:
-                    return asked_at + permit.valid_s
-                wait_s, reason = permit.retry_after_s, permit.reason
-            if not warned and (wait_s >= LOUD_WAIT_S or wait_s == NO_ANSWER_WAIT_S):
-                warned = True
-                _log.warning("no identify permit", extra={"action": "identify_waits", "shard": shard, "reason": reason})
+            permit = await self._ask(request)
+            if permit is not None and permit.granted:
+                return asked_at + permit.valid_s
+            wait_s = NO_ANSWER_WAIT_S if permit is None else permit.retry_after_s
+            if permit is not None and (wait_s >= LOUD_WAIT_S or wait_s == REFUSED_WAIT_S) and not is_told:
+                is_told = True
+                fields = {"action": "identify_waits", "shard": shard, "wait_s": wait_s, "reason": permit.reason}
+                _log.warning("no identify permit", extra=fields)
             await asyncio.sleep(max(wait_s, MIN_WAIT_S) + random.uniform(0, 0.02))  # noqa: S311 - jitter
+
+    async def _ask(self, request: IdentifyRequest) -> IdentifyPermit | None:
+        """None without an answer; that is said once for all shards, until one comes again."""
+        try:
+            permit = await self._coordinator.call(request, IdentifyPermit)
+        except RemoteError as error:
+            permit = IdentifyPermit(granted=False, retry_after_s=REFUSED_WAIT_S, reason=str(error))
+        except (RpcTimeoutError, UnroutableError, BrokerLostError) as error:
+            if not self._is_unanswered:
+                fields = {"action": "identify_unanswered", "shard": request.shard, "reason": str(error)}
+                _log.warning("no coordinator answers: identifies wait", extra=fields)
+            self._is_unanswered = True
+            return None
+        self._is_unanswered = False
+        return permit

@@ -10,25 +10,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 from typing import TYPE_CHECKING
 
 from eventbus.amqp.link import FIRST_BACKOFF_S, next_backoff
 from eventbus.amqp.publish_connection import PublishConnection
-from eventbus.amqp.publish_frames import PublishTemplate, as_replayed
-from eventbus.amqp.session_stream import STREAM_ARGUMENTS
+from eventbus.amqp.publish_frames import PublishTemplate, as_replayed, body_size, exchange_of
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
-from eventbus.names import EVENT_TYPE_PATTERN
+from gateway_workers import broker_refusals
 from gateway_workers.outbox import ConfirmedSeq, Outbox
+from gateway_workers.topology import WorkerTopology
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from eventbus.amqp.broker import Broker
+    from eventbus.amqp.publish_topology import PublishTopology
     from eventbus.names import Names
 
 _log = logging.getLogger(__name__)
 
 BATCH_SIZE = 100
+CHECK_INTERVAL_S = 2.0
+"""Well below the grace after which the coordinator takes a worker without proof of life for dead."""
+RESTORED_HOLD_S = 1.0
+"""So long consumers have to bind again to an exchange that was gone."""
 
 
 class Outlet:
@@ -39,7 +45,12 @@ class Outlet:
     ) -> None:
         self._publisher = publisher
         self._shard = shard
-        self._headers = {"shard": shard, "shard_count": shard_count, "fencing_token": fencing_token}
+        self._headers = {
+            "shard": shard,
+            "shard_count": shard_count,
+            "fencing_token": fencing_token,
+            "resumed_from": seq,
+        }
         self._templates: dict[str, PublishTemplate] = {}
         self.mark = ConfirmedSeq(seq)
 
@@ -51,11 +62,13 @@ class Outlet:
     def new_session(self) -> None:
         """A new Discord session begins: its seq counts from 0, and nothing of it is confirmed."""
         self.mark = ConfirmedSeq(0)
+        self._headers["resumed_from"] = 0
+        self._templates.clear()
 
     async def prepare(self, event_type: str) -> None:
-        """Declare the exchange of `event_type` if need be. Raises ValueError for a name that is no event type."""
+        """Declare the exchange of `event_type` if need be. Raises EventTypeRefusedError."""
+        await self._publisher.declare(event_type)
         if event_type not in self._templates:
-            await self._publisher.declare(event_type)
             self._templates[event_type] = PublishTemplate(
                 exchange=self._publisher.names.event(event_type),
                 routing_key=str(self._shard),
@@ -66,12 +79,15 @@ class Outlet:
 
     def knows(self, event_type: str) -> bool:
         """Whether `prepare` was done for `event_type`."""
-        return event_type in self._templates
+        return event_type in self._templates and event_type in self._publisher.topology.declared
 
     def publish(
         self, event_type: str, frame: bytes, *, seq: int, session_id: str, replayed: bool, received_at: float
     ) -> None:
         """Append a dispatch; `prepare(event_type)` must have been done."""
+        if len(frame) > self._publisher.max_body_bytes:
+            self._publisher.refuse(self.mark, seq, event_type, len(frame))
+            return
         message_id = f"{session_id}:{seq}".encode()
         publish = self._templates[event_type].render(frame, message_id, replayed=replayed, received_at=received_at)
         self._publisher.add(self.mark, seq, publish)
@@ -83,13 +99,14 @@ class DispatchPublisher:
     def __init__(self, broker: Broker, names: Names, *, worker_id: str, max_count: int, max_bytes: int) -> None:
         self.names = names
         self.frame_max = 131072
+        self.max_body_bytes = sys.maxsize  # until the broker says otherwise
+        self.refused_count = 0
+        self.topology = WorkerTopology(names, worker_id=worker_id)
         self._broker = broker
         self._worker_id = worker_id
         self._outbox = Outbox(max_count=max_count, max_bytes=max_bytes, as_repeated=as_replayed)
         self._connection: PublishConnection | None = None
         self._is_valid = False
-        self._held: set[int] = set()
-        self._declared: set[str] = set()
         self._flush_is_due = False
         self._progress = asyncio.Event()
 
@@ -148,6 +165,16 @@ class DispatchPublisher:
         outlet.mark.added = outlet.mark.confirmed
         self._progress.set()
 
+    def refuse(self, mark: ConfirmedSeq, seq: int, event_type: str, size: int) -> None:
+        """Count a dispatch that the broker would not take; what follows it goes on."""
+        self.refused_count += 1
+        self._outbox.skip(mark, seq)
+        _log.debug("dispatch refused", extra={"action": "dispatch_refused", "type": event_type, "bytes": size})
+
+    def _on_writable(self) -> None:
+        self._flush()
+        self._progress.set()
+
     def _flush(self) -> None:
         self._flush_is_due = False
         connection = self._connection
@@ -192,16 +219,53 @@ class DispatchPublisher:
         returned. It raises BrokerLostError to be called again.
         """
         while True:
-            if self._connection is None:
-                raise RuntimeError("open() comes before keep()")
-            reason = await asyncio.shield(self._connection.closed)
+            reason = await self._lost()
             self._is_valid = False
             self._outbox.rewind()
             _log.warning(
                 "publishing connection lost", extra={"action": "publisher_lost", "reason": reason, **self._fields()}
             )
+            self._learn(reason)
             await self._reopen(revalidate)
             _log.info("publishing connection is back", extra={"action": "publisher_back", **self._fields()})
+
+    async def _lost(self) -> str:
+        """Check what we have on the broker from time to time; why the connection ended."""
+        connection = self._connection
+        if connection is None:
+            raise RuntimeError("open() comes before keep()")
+        while True:
+            await asyncio.wait([connection.closed], timeout=CHECK_INTERVAL_S)
+            if connection.closed.done():
+                return connection.closed.result()
+            if not connection.is_blocked:
+                try:
+                    await self.topology.check(connection.topology)
+                except BrokerLostError as error:
+                    _log.debug("check failed", extra={"action": "topology_check", "reason": str(error)})
+
+    def _learn(self, reason: str) -> None:
+        """The broker refused a publish: do what its words ask for, or the same would happen again."""
+        missing, forbidden = broker_refusals.missing_exchange(reason), broker_refusals.forbidden_exchange(reason)
+        limit = broker_refusals.size_limit(reason)
+        if missing is not None:
+            self.topology.on_missing(missing)
+        if forbidden is not None:
+            self.topology.on_forbidden(forbidden, reason)
+        if limit is not None:
+            self.max_body_bytes = limit
+            advice = "raise RabbitMQ's max_message_size and restart the worker"
+            fields = {"action": "frame_too_large", "limit_bytes": limit, "advice": advice}
+            _log.warning("a dispatch is larger than RabbitMQ takes: refused", extra=fields)
+
+    def _refuse_what_cannot_go(self) -> None:
+        lost, limit = self.topology.lost_exchanges, self.max_body_bytes
+        if not lost and limit == sys.maxsize:
+            return
+        self.refused_count += self._outbox.refuse(
+            lambda publish: body_size(publish) > limit or (bool(lost) and exchange_of(publish) in lost)
+        )
+        lost.clear()
 
     async def _reopen(self, revalidate: Callable[[], Awaitable[None]]) -> None:
         backoff_s = FIRST_BACKOFF_S
@@ -210,15 +274,47 @@ class DispatchPublisher:
             try:
                 await self._connect()
                 await revalidate()
+                await self._hold_back()
             except (BrokerUnreachableError, BrokerRefusedError, BrokerLostError) as error:
                 _log.debug("no broker yet", extra={"action": "publisher_retry", "reason": str(error)})
                 if self._connection is not None:
                     self._connection.abort("starting again")
             else:
+                self._refuse_what_cannot_go()
                 self._is_valid = True
-                self._flush()
+                self._on_writable()
                 return
             backoff_s = next_backoff(backoff_s)
+
+    async def _hold_back(self) -> None:
+        """After an exchange was gone: consumers bind to it again before anything is published."""
+        if self.topology.restored:
+            await asyncio.sleep(RESTORED_HOLD_S)
+            self.topology.restored.clear()
+
+    async def vouched(self) -> None:
+        """Wait until the broker has just said, on a valid connection that takes publishes, that it knows this worker.
+
+        A worker that was frozen, or whose connection is half open, learns here that it is taken for dead.
+        """
+        while True:
+            connection = self._usable_connection()
+            if connection is None:
+                await self._next_progress()
+                continue
+            try:
+                await self.topology.prove(connection.topology)
+            except BrokerLostError as error:
+                _log.debug("not vouched for", extra={"action": "not_vouched", "reason": str(error)})
+            else:
+                if connection is self._usable_connection():
+                    return
+
+    def _usable_connection(self) -> PublishConnection | None:
+        connection = self._connection
+        if connection is None or not self._is_valid or connection.is_blocked or connection.closed.done():
+            return None
+        return connection
 
     def _fields(self) -> dict[str, int]:
         count, byte_count = self.backlog
@@ -226,57 +322,36 @@ class DispatchPublisher:
 
     async def _connect(self) -> None:
         connection = await PublishConnection.open(
-            self._broker, name=f"{self._worker_id} publishing", on_confirm=self._on_confirm, on_writable=self._flush
+            self._broker,
+            name=f"{self._worker_id} publishing",
+            on_confirm=self._on_confirm,
+            on_writable=self._on_writable,
         )
         try:
-            await connection.declare_proof_queue(self.names.worker(self._worker_id))
-            await connection.declare_holder_exchange(self.names.holder)
-            await connection.declare_stream(self.names.sessions, STREAM_ARGUMENTS)
-            for event_type in tuple(self._declared):
-                await connection.declare_event_exchange(self.names.event(event_type))
-            await self._bind_held(connection)
+            await self.topology.set_up(connection.topology)
         except BaseException:
             connection.abort("could not be set up")
             raise
         self.frame_max = min(self.frame_max, connection.frame_max)
         self._connection = connection
 
-    async def _bind_held(self, connection: PublishConnection) -> None:
-        bound: set[int] = set()
-        while bound != self._held:  # `hold` and `let_go` go on meanwhile
-            for shard in self._held - bound:
-                await self._bind(connection, shard)
-                bound.add(shard)
-            for shard in bound - self._held:
-                await self._unbind(connection, shard)
-                bound.discard(shard)
-
-    async def _bind(self, connection: PublishConnection, shard: int) -> None:
-        await connection.bind(self.names.worker(self._worker_id), self.names.holder, str(shard))
-
-    async def _unbind(self, connection: PublishConnection, shard: int) -> None:
-        await connection.unbind(self.names.worker(self._worker_id), self.names.holder, str(shard))
-
     async def hold(self, shard: int) -> None:
         """Let the broker vouch that we can publish for `shard`, from now on and after every reconnect."""
-        self._held.add(shard)
-        if self._connection is not None and not self._connection.closed.done():
-            await self._bind(self._connection, shard)
+        await self.topology.hold(self._live_topology(), shard)
 
     async def let_go(self, shard: int) -> None:
         """End what `hold` began."""
-        self._held.discard(shard)
-        if self._connection is not None and not self._connection.closed.done():
-            await self._unbind(self._connection, shard)
+        await self.topology.let_go(self._live_topology(), shard)
+
+    def _live_topology(self) -> PublishTopology | None:
+        connection = self._connection
+        return None if connection is None or connection.closed.done() else connection.topology
 
     async def declare(self, event_type: str) -> None:
-        """Declare the exchange of `event_type`, waiting for the broker if need be. Raises ValueError for a bad name."""
-        if EVENT_TYPE_PATTERN.fullmatch(event_type) is None:
-            raise ValueError(f"{event_type!r} is not the name of a gateway event")
-        while event_type not in self._declared:
+        """Declare the exchange of `event_type`, waiting for the broker if need be. Raises EventTypeRefusedError."""
+        while True:
             try:
-                await self._valid_connection().declare_event_exchange(self.names.event(event_type))
-                self._declared.add(event_type)
+                return await self.topology.declare(self._valid_connection().topology, event_type)
             except BrokerLostError:
                 await asyncio.sleep(FIRST_BACKOFF_S)
 

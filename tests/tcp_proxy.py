@@ -17,7 +17,8 @@ CONNECT_TIMEOUT_S = 5
 class TcpProxy:
     """Forwards `port` to a server; made by `tcp_proxy()`.
 
-    `connection_count` counts the connections since the start; `sent_bytes` what clients sent through.
+    `connection_count` counts the connections since the start; `sent_bytes` what clients sent through. With
+    `chunk_delay_s` what clients send goes on slowly, in chunks of up to CHUNK_BYTES.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -31,6 +32,7 @@ class TcpProxy:
         self.connected = asyncio.Condition()
         self.connection_count = 0
         self.sent_bytes = 0
+        self.chunk_delay_s = 0.0
         self.port = 0
 
     async def start(self) -> None:
@@ -114,6 +116,7 @@ class TcpProxy:
         while data := await reader.read(CHUNK_BYTES):
             await self._flowing.wait()
             if is_outward:
+                await asyncio.sleep(self.chunk_delay_s)
                 self.sent_bytes += len(data)
             writer.write(data)
             await writer.drain()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal
 
+from aio_pika.exceptions import ChannelNotFoundEntity
+
 from eventbus.amqp.border import broker_border
 from eventbus.errors import BrokerLostError
 
 if TYPE_CHECKING:
-    from aio_pika.abc import AbstractChannel, AbstractQueue
+    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 
 _log = logging.getLogger(__name__)
 
 ExchangeKind = Literal["topic", "direct"]
+
+MEND_TIMEOUT_S = 10.0
 
 
 class BoundQueue:
@@ -60,6 +64,30 @@ class BoundQueue:
                     await self._queue.unbind(exchange, routing_key)
             except BrokerLostError as error:
                 self._on_failure(error)
+
+    async def mend(self, connection: AbstractConnection) -> bool:
+        """Put back exchanges and bindings that somebody deleted; False if the queue itself is gone.
+
+        A queue without its consumer counts as gone: only a new connection brings both. Raises BrokerLostError.
+        """
+        if self._queue is None:
+            return True
+        try:
+            async with (
+                broker_border("the check of the inbox", timeout_s=MEND_TIMEOUT_S),
+                connection.channel(publisher_confirms=False) as channel,
+            ):
+                for exchange, kind in self._exchanges.items():
+                    await channel.declare_exchange(exchange, type=kind, durable=True)
+                queue = await channel.declare_queue(self._name, passive=True)
+                for binding in tuple(self._bindings):
+                    if binding in self._bindings:  # `unbind` goes on meanwhile
+                        await queue.bind(*binding)
+                return bool(queue.declaration_result.consumer_count)
+        except BrokerLostError as error:
+            if isinstance(error.__cause__, ChannelNotFoundEntity):
+                return False
+            raise
 
     def _on_failure(self, error: BaseException) -> None:
         # The queue is exclusive: it went with its connection, and `declare` binds the next one anew.

@@ -107,6 +107,13 @@ class Link:
         self._connection, self._lost = connection, lost
         self.is_up.set()
 
+    async def restart(self, reason: str) -> None:
+        """Close the connection, so that `keep` opens it again and all is set up anew."""
+        _log.warning("connection to the broker opened again", extra={"action": "link_restart", "reason": reason})
+        if self._connection is not None:
+            await close_quietly(self._connection)
+        self._lost.set()
+
     async def close(self) -> None:
         """Close the connection for good."""
         connection, self._connection = self._connection, None

@@ -1,20 +1,23 @@
 """A worker's publishing connection: raw frames out, confirms in, proof of life by an exclusive queue.
 
 Our own client, because a general one spends 70 to 190 µs of CPU on a publish (docs/performance.md); pamqp marshals
-all that is not hot. Channel 1 publishes in confirm mode, channel 2 declares and binds. Whatever closes a channel
-closes the connection: its owner opens a new one and starts from what is unconfirmed.
+all that is not hot. Channel 1 publishes in confirm mode, channel 2 declares and binds. Whatever closes one of them
+closes the connection: its owner opens a new one and starts from what is unconfirmed. What RabbitMQ may refuse is
+asked on a third channel (`attempt`), which it closes alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import struct
 from typing import TYPE_CHECKING, TypeVar
 
 from pamqp import base, commands, exceptions, frame, header, heartbeat
 
-from eventbus.amqp.publish_frames import PUBLISH_CHANNEL
+from eventbus.amqp.publish_frames import DECLARE_CHANNEL, PUBLISH_CHANNEL
+from eventbus.amqp.publish_topology import PublishTopology
 from eventbus.errors import BrokerLostError, RelayError
 
 if TYPE_CHECKING:
@@ -31,7 +34,9 @@ F = TypeVar("F", bound=base.Frame)
 HEARTBEAT_S = 5
 OPEN_TIMEOUT_S = 10.0
 METHOD_TIMEOUT_S = 10.0
-DECLARE_CHANNEL = 2
+"""A method is given up when the broker was silent for so long: on a slow link its answer stands behind much else."""
+MAX_METHOD_S = 60.0
+ATTEMPT_CHANNELS = range(3, 1000)
 
 _METHOD_FRAME = 1
 _FRAME_TYPES = (1, 2, 3, 8)
@@ -61,6 +66,10 @@ class PublishConnection(asyncio.Protocol):
         self._reply: asyncio.Future[base.Frame] | None = None
         self._unclaimed_count = 0
         self._method_lock = asyncio.Lock()
+        self._attempt_lock = asyncio.Lock()
+        self._attempt_channel: int | None = None
+        self._attempt_channels = itertools.cycle(ATTEMPT_CHANNELS)
+        self.topology = PublishTopology(self)
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[str] = self._loop.create_future()
         self._paused = False
@@ -100,8 +109,10 @@ class PublishConnection(asyncio.Protocol):
         await self._loop.create_connection(
             lambda: self, host, self._broker.port, ssl=tls, server_hostname=host if tls else None
         )
-        self._write(b"AMQP\x00\x00\x09\x01")
-        await self._next_reply(commands.Connection.Start)
+        self.write(b"AMQP\x00\x00\x09\x01")
+        start = await self._reply
+        if not isinstance(start, commands.Connection.Start):
+            raise self._misunderstood(start, commands.Connection.Start)
         response = f"\0{self._broker.user}\0{self._broker.password}"
         properties: FieldTable = {
             "product": "hikari-relay",
@@ -116,19 +127,17 @@ class PublishConnection(asyncio.Protocol):
         start_ok = commands.Connection.StartOk(
             client_properties=properties, mechanism="PLAIN", response=response, locale="en_US"
         )
-        tune = await self._ask(start_ok, commands.Connection.Tune, channel=0)
+        tune = await self.ask(start_ok, commands.Connection.Tune, channel=0)
         self.frame_max = tune.frame_max or self.frame_max
         tune_ok = commands.Connection.TuneOk(
             channel_max=tune.channel_max, frame_max=self.frame_max, heartbeat=HEARTBEAT_S
         )
         self._send(tune_ok, 0)
-        await self._ask(
-            commands.Connection.Open(virtual_host=self._broker.vhost), commands.Connection.OpenOk, channel=0
-        )
+        await self.ask(commands.Connection.Open(virtual_host=self._broker.vhost), commands.Connection.OpenOk, channel=0)
         self._beat()
         for channel in (PUBLISH_CHANNEL, DECLARE_CHANNEL):
-            await self._ask(commands.Channel.Open(), commands.Channel.OpenOk, channel=channel)
-        await self._ask(commands.Confirm.Select(), commands.Confirm.SelectOk, channel=PUBLISH_CHANNEL)
+            await self.ask(commands.Channel.Open(), commands.Channel.OpenOk, channel=channel)
+        await self.ask(commands.Confirm.Select(), commands.Confirm.SelectOk, channel=PUBLISH_CHANNEL)
 
     # What the owner calls
 
@@ -142,45 +151,11 @@ class PublishConnection(asyncio.Protocol):
         if self._transport is not None and not self.closed.done():
             self._transport.writelines(chunks)
 
-    async def declare_event_exchange(self, exchange: str) -> None:
-        """Declare a durable topic exchange."""
-        declare = commands.Exchange.Declare(exchange=exchange, exchange_type="topic", durable=True)
-        await self._ask(declare, commands.Exchange.DeclareOk)
-
-    async def declare_holder_exchange(self, exchange: str) -> None:
-        """Declare the durable direct exchange that `bind` uses."""
-        declare = commands.Exchange.Declare(exchange=exchange, exchange_type="direct", durable=True)
-        await self._ask(declare, commands.Exchange.DeclareOk)
-
-    async def declare_proof_queue(self, queue: str) -> None:
-        """Declare the exclusive queue that vanishes with this connection; pings to it pile up to one.
-
-        Raises BrokerLostError while a former connection of the same owner still holds it.
-        """
-        declare = commands.Queue.Declare(queue=queue, exclusive=True, arguments={"x-max-length": 1})
-        await self._ask(declare, commands.Queue.DeclareOk)
-
-    async def declare_stream(self, queue: str, arguments: FieldTable) -> None:
-        """Declare a durable stream."""
-        await self._ask(
-            commands.Queue.Declare(queue=queue, durable=True, arguments=arguments), commands.Queue.DeclareOk
-        )
-
-    async def bind(self, queue: str, exchange: str, routing_key: str) -> None:
-        """Bind a queue."""
-        bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key)
-        await self._ask(bind, commands.Queue.BindOk)
-
-    async def unbind(self, queue: str, exchange: str, routing_key: str) -> None:
-        """Take a binding away; one that is not there is no error."""
-        unbind = commands.Queue.Unbind(queue=queue, exchange=exchange, routing_key=routing_key)
-        await self._ask(unbind, commands.Queue.UnbindOk)
-
     async def close(self) -> None:
         """Close in good order, within a bound."""
         try:
             async with asyncio.timeout(2.0):
-                await self._ask(
+                await self.ask(
                     commands.Connection.Close(reply_code=200, reply_text="bye", class_id=0, method_id=0),
                     commands.Connection.CloseOk,
                     channel=0,
@@ -203,38 +178,70 @@ class PublishConnection(asyncio.Protocol):
 
     # Methods and their replies
 
-    async def _ask(self, method: base.Frame, reply_type: type[F], *, channel: int = DECLARE_CHANNEL) -> F:
+    async def ask(
+        self,
+        method: base.Frame,
+        reply_type: type[F],
+        *,
+        channel: int = DECLARE_CHANNEL,
+        silence_s: float | None = None,
+    ) -> F:
+        """Send `method` and wait for its reply; a refusal closes the connection, as does a broker that is silent.
+
+        Raises BrokerLostError.
+        """
+        reply = await self._converse(method, channel, METHOD_TIMEOUT_S if silence_s is None else silence_s)
+        if not isinstance(reply, reply_type):
+            raise self._misunderstood(reply, reply_type)
+        return reply
+
+    async def attempt(self, method: base.Frame, reply_type: type[base.Frame]) -> str | None:
+        """Send `method` on a channel of its own: None, or why RabbitMQ refuses it. Raises BrokerLostError."""
+        async with self._attempt_lock:
+            channel, self._attempt_channel = self._attempt_channel, None
+            if channel is None:  # a channel that was closed, or left in the middle of something, is not used again
+                channel = next(self._attempt_channels)
+                await self.ask(commands.Channel.Open(), commands.Channel.OpenOk, channel=channel)
+            reply = await self._converse(method, channel, METHOD_TIMEOUT_S)
+            if isinstance(reply, commands.Channel.Close):
+                return f"{reply.reply_text} ({reply.reply_code})"
+            if not isinstance(reply, reply_type):
+                raise self._misunderstood(reply, reply_type)
+            self._attempt_channel = channel
+            return None
+
+    async def _converse(self, method: base.Frame, channel: int, silence_s: float) -> base.Frame:
         async with self._method_lock:
             if self.closed.done():
                 raise BrokerLostError(f"the publishing connection is gone: {self.closed.result()}")
-            self._reply = reply = self._loop.create_future()
+            reply: asyncio.Future[base.Frame] = self._loop.create_future()
+            self._reply = reply
             self._send(method, channel)
+            asked_at = self._loop.time()
             try:
-                async with asyncio.timeout(METHOD_TIMEOUT_S):
-                    return await self._next_reply(reply_type)
-            except asyncio.CancelledError:
-                self._unclaimed_count += reply.cancelled()  # the answer comes all the same: it is not the next one's
-                raise
-            except TimeoutError as error:
-                if self.is_blocked:  # an alarm is no death: the answer comes when it is over
-                    self._unclaimed_count += reply.cancelled()
-                    raise BrokerLostError("RabbitMQ takes nothing from publishers now (alarm)") from error
-                self.abort(f"no answer to {method.name} within {METHOD_TIMEOUT_S:g} s")
-                raise BrokerLostError(self.closed.result()) from error
+                while not (await asyncio.wait([reply], timeout=silence_s))[0]:
+                    self._check_patience(method, asked_at, silence_s)
+            finally:
+                self._unclaimed_count += reply.cancel()  # the answer comes all the same: it is not the next one's
+            return await reply
 
-    async def _next_reply(self, reply_type: type[F]) -> F:
-        if self._reply is None:
-            raise BrokerLostError("the publishing connection is not open")
-        reply = await self._reply
-        if not isinstance(reply, reply_type):
-            self.abort(f"RabbitMQ answered {reply.name} where {reply_type.name} was due")
+    def _check_patience(self, method: base.Frame, asked_at: float, silence_s: float) -> None:
+        if self.is_blocked:  # an alarm is no death: the answer comes when it is over
+            raise BrokerLostError("RabbitMQ takes nothing from publishers now (alarm)")
+        now = self._loop.time()
+        if now - self._received_at >= silence_s or now - asked_at >= MAX_METHOD_S:
+            self.abort(f"no answer to {method.name} within {now - asked_at:.0f} s")
             raise BrokerLostError(self.closed.result())
-        return reply
+
+    def _misunderstood(self, reply: base.Frame, reply_type: type[base.Frame]) -> BrokerLostError:
+        self.abort(f"RabbitMQ answered {reply.name} where {reply_type.name} was due")
+        return BrokerLostError(self.closed.result())
 
     def _send(self, method: base.Frame, channel: int) -> None:
-        self._write(frame.marshal(method, channel))
+        self.write(frame.marshal(method, channel))
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Write frames as they are; nothing happens on a closed connection."""
         if self._transport is not None and not self.closed.done():
             self._transport.write(data)
 
@@ -242,7 +249,7 @@ class PublishConnection(asyncio.Protocol):
         if self._loop.time() - self._received_at > 2 * HEARTBEAT_S:
             self.abort(f"RabbitMQ was silent for {2 * HEARTBEAT_S} s")
             return
-        self._write(frame.marshal(heartbeat.Heartbeat(), 0))
+        self.write(frame.marshal(heartbeat.Heartbeat(), 0))
         self._beat_timer = self._loop.call_later(HEARTBEAT_S / 2, self._beat)
 
     # asyncio.Protocol
@@ -305,9 +312,12 @@ class PublishConnection(asyncio.Protocol):
             return
         if isinstance(content, heartbeat.Heartbeat | header.ProtocolHeader):
             return
-        if isinstance(content, commands.Connection.Close | commands.Channel.Close):
+        if isinstance(content, commands.Channel.Close) and channel in ATTEMPT_CHANNELS:
+            self._send(commands.Channel.CloseOk(), channel)
+        elif isinstance(content, commands.Connection.Close | commands.Channel.Close):
             self.abort(f"{content.reply_text} ({content.reply_code})")
-        elif isinstance(content, commands.Connection.Blocked):
+            return
+        if isinstance(content, commands.Connection.Blocked):
             self.is_blocked = True
             _log.warning("the broker takes no publishes", extra={"action": "blocked", "reason": content.reason})
         elif isinstance(content, commands.Connection.Unblocked):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PUBLISH_CHANNEL = 1
+DECLARE_CHANNEL = 2
 
 _FRAME_HEADER = struct.Struct(">BHI")
 _CONTENT_HEADER = struct.Struct(">HHQH")
@@ -28,12 +29,25 @@ _REPLAYED_KEY = b"\x08replayedt"
 _REPLAYED = (_REPLAYED_KEY + b"\x00", _REPLAYED_KEY + b"\x01")
 _RECEIVED_AT_KEY = b"\x0breceived_at"
 _BODY_OVERHEAD = 8
+_EXCHANGE_AT = _FRAME_HEADER.size + 6  # behind class, method and a reserved short
 
 
 def as_replayed(publish: bytes) -> bytes:
     """A rendered publish with the header `replayed` set: it is published again."""
     flag = publish.index(_REPLAYED_KEY) + len(_REPLAYED_KEY)  # the first one: the body stands behind the headers
     return publish[:flag] + b"\x01" + publish[flag + 1 :]
+
+
+def exchange_of(publish: bytes) -> str:
+    """The exchange that a rendered publish goes to."""
+    return publish[_EXCHANGE_AT + 1 : _EXCHANGE_AT + 1 + publish[_EXCHANGE_AT]].decode()
+
+
+def body_size(publish: bytes) -> int:
+    """Bytes of the body of a rendered publish."""
+    _, _, method_size = _FRAME_HEADER.unpack_from(publish)
+    content_header_at = 2 * _FRAME_HEADER.size + method_size + len(_FRAME_END)
+    return int(_CONTENT_HEADER.unpack_from(publish, content_header_at)[2])
 
 
 class PublishTemplate:

@@ -210,12 +210,18 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def rig_of(
-    sim: Sim, broker_url: str, namespace: str, *, publisher_url: str = "", max_count: int = 10_000
+    sim: Sim,
+    broker_url: str,
+    namespace: str,
+    *,
+    publisher_url: str = "",
+    max_count: int = 10_000,
+    worker_id: str = "w",
 ) -> AsyncIterator[Rig]:
     """A rig; the publisher goes to `publisher_url` if that is given (a proxy), the recording queue never does."""
     names = Names(namespace)
     publisher = DispatchPublisher(
-        Broker(publisher_url or broker_url), names, worker_id="w", max_count=max_count, max_bytes=64 << 20
+        Broker(publisher_url or broker_url), names, worker_id=worker_id, max_count=max_count, max_bytes=64 << 20
     )
     async with contextlib.AsyncExitStack() as stack:
         connection = await aio_pika.connect(broker_url, timeout=TIMEOUT_S)

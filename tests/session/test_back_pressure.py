@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway_workers import shard as shard_module
+from gateway_workers import shard_session
 from gateway_workers.shard import ShardState
 from tests.waiting import eventually
 
@@ -39,7 +40,7 @@ async def test_while_the_window_is_full_heartbeats_go_on_and_no_zombie_is_seen(
 async def test_a_window_that_stays_full_closes_resumably_and_resumes_when_the_broker_is_back(
     narrow_rig: Rig, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_module, "STALL_S", 0.4)
+    monkeypatch.setattr(shard_session, "STALL_S", 0.4)
     rig = narrow_rig
     shard, session = await rig.start_connected()
     rig.send(1)
@@ -77,7 +78,7 @@ async def test_the_first_dispatch_of_a_type_during_a_stall_makes_no_zombie(narro
 async def test_the_first_dispatch_of_a_type_waits_no_longer_than_any_other(
     narrow_rig: Rig, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_module, "STALL_S", 0.4)
+    monkeypatch.setattr(shard_session, "STALL_S", 0.4)
     rig = narrow_rig
     shard, session = await rig.start_connected()
     proxy.stall()

@@ -32,6 +32,7 @@ async def test_the_body_is_the_whole_frame_and_the_headers_tell_where_it_came_fr
         "shard_count": 1,
         "fencing_token": shard.lease.fencing_token,
         "replayed": False,
+        "resumed_from": 0,
     }
 
 

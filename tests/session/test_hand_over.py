@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.session.rig import Rig
 
 
-def start_traffic(rig: Rig, *, rate: float = 2000, total: int | None = None) -> None:
+def start_traffic(rig: Rig, *, rate: float = 500, total: int | None = None) -> None:
     rig.sim.post("/traffic", {"rate": rate, "mix": "messages", "total": total})
 
 

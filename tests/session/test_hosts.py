@@ -93,6 +93,41 @@ async def test_a_resume_url_that_is_none_is_left_for_the_general_url(rig: Rig, u
     await rig.all_arrived(session.session_id)
 
 
+async def test_a_forged_resume_url_never_gets_the_bot_token(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    visits: list[str] = []
+
+    async def serve(websocket: web.WebSocketResponse) -> None:
+        visits.append("came")
+        await read_for_ever(websocket)
+
+    async with odd_gateway(serve) as url:
+        forged = url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104 - it leads there, and is another host
+        assert forged != url
+        session = await handed_over(rig, forged)
+        shard = rig.start(session)
+        assert await rig.connected(shard, established=2) == session.session_id
+        rig.sim.fault("drop", session=session.session_id)
+        await rig.connected(shard, established=3)
+        await rig.all_arrived(session.session_id)
+    assert visits == []
+    assert (rig.counted("resume_on_gateway_host"), rig.counted("identifies")) == (2, 1)
+    assert [record.message for record in caplog.records].count(
+        "resume URL refused: the bot token does not go there"
+    ) == 1
+
+
+@pytest.mark.parametrize("change", [{"seq": 2**63 - 1}, {"session_id": "never-was"}, {"shard_count": 9}])
+async def test_a_session_that_cannot_be_resumed_is_followed_by_one_identify(
+    rig: Rig, change: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    session = (await handed_over(rig, "")).model_copy(update=change)
+    shard = rig.start(session)
+    assert await rig.connected(shard, established=2) != session.session_id
+    assert rig.counted("identifies") == 2
+    if "shard_count" in change:
+        assert "session not resumed" in [record.message for record in caplog.records]
+
+
 async def says_nothing(websocket: web.WebSocketResponse) -> None:
     await read_for_ever(websocket)
 

@@ -154,3 +154,31 @@ def test_what_a_lease_has_on_its_way_is_known_until_it_is_confirmed() -> None:
     assert outbox.has_sent(mark)
     outbox.on_ack(1, multiple=False)
     assert not outbox.has_sent(mark)
+
+
+def test_what_is_refused_counts_as_confirmed_when_all_before_it_is() -> None:
+    outbox, mark, other = Outbox(max_count=10, max_bytes=1000), ConfirmedSeq(0), ConfirmedSeq(0)
+    outbox.add(mark, 1, b"small")
+    outbox.add(other, 7, b"huge")
+    outbox.add(mark, 2, b"huge")
+    outbox.add(mark, 3, b"huge")
+
+    assert outbox.refuse(lambda publish: publish == b"huge") == 3
+
+    assert (other.confirmed, mark.confirmed, mark.added) == (7, 0, 3)
+    assert (len(outbox), outbox.byte_count) == (1, 5)
+    assert outbox.take(10) == [b"small"]
+    outbox.on_ack(1, multiple=False)
+    assert mark.confirmed == 3
+
+
+def test_a_skipped_dispatch_waits_for_those_before_it_on_their_way_too() -> None:
+    outbox, mark = Outbox(max_count=10, max_bytes=1000), ConfirmedSeq(0)
+    outbox.add(mark, 1, b"x")
+    outbox.take(1)
+    outbox.skip(mark, 2)
+    assert (mark.confirmed, mark.added) == (0, 2)
+    outbox.on_ack(1, multiple=False)
+    assert mark.confirmed == 2
+    outbox.skip(mark, 3)
+    assert (mark.confirmed, mark.added) == (3, 3)

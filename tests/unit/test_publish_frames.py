@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pamqp import body as amqp_body
 from pamqp import commands, frame, header
 
-from eventbus.amqp.publish_frames import PUBLISH_CHANNEL, PublishTemplate, as_replayed
+from eventbus.amqp.publish_frames import PUBLISH_CHANNEL, PublishTemplate, as_replayed, body_size, exchange_of
 
 FRAME_MAX = 4096
 
@@ -139,3 +139,11 @@ def test_a_publish_that_is_written_again_says_that_it_is_replayed_and_changes_no
 
     assert as_replayed(first) == template.render(body, b"s:1", replayed=True, received_at=1.5)
     assert as_replayed(as_replayed(first)).endswith(body + b"\xce")
+
+
+@pytest.mark.parametrize("size", [1, 5000, 400_000])
+def test_exchange_and_body_size_are_read_from_what_was_rendered(size: int) -> None:
+    rendered = template().render(b"x" * size, b"s:1", replayed=False, received_at=1.0)
+    method, content_header, _ = decoded(rendered)
+    assert exchange_of(rendered) == method.exchange != ""
+    assert body_size(rendered) == content_header.body_size == size

@@ -15,7 +15,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from aio_pika.abc import AbstractChannel, AbstractConnection
+    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
     from eventbus.amqp.broker import Broker
     from eventbus.names import Names
@@ -122,3 +122,26 @@ async def test_a_bind_cut_in_the_middle_is_no_error_and_holds_later(rig: Rig, pr
         await binding
     await eventually(lambda: rig.set_ups == 2)
     assert await rig.is_bound(5)
+
+
+async def test_a_deleted_exchange_comes_back_with_its_bindings(rig: Rig) -> None:
+    await rig.queue.bind(rig.names.shard, "1")
+    await rig.observer.exchange_delete(rig.names.shard)
+    assert await rig.queue.mend(rig.link.connection) is False  # nobody consumes it here
+    assert await rig.is_bound(1)
+
+
+async def test_a_queue_with_its_consumer_is_whole_and_one_that_is_gone_is_not(rig: Rig) -> None:
+    channel = await rig.link.connection.channel()
+    queue = await channel.get_queue(rig.names.inbox("w"))
+    await queue.consume(_ignore, no_ack=True)
+    assert await rig.queue.mend(rig.link.connection)
+    await channel.queue_delete(rig.names.inbox("w"))
+    assert not await rig.queue.mend(rig.link.connection)
+    await rig.link.restart("test")
+    await eventually(lambda: rig.set_ups == 2)
+    assert await is_bound(rig.observer, "", rig.names.inbox("w"))
+
+
+async def _ignore(_: AbstractIncomingMessage) -> None:
+    """Only that there is a consumer counts."""

@@ -96,7 +96,7 @@ def template(names: Names, event_type: str = "A") -> PublishTemplate:
 
 async def test_every_publish_of_a_batch_is_confirmed(broker: Broker, names: Names) -> None:
     async with opened(broker) as (connection, confirms):
-        await connection.declare_event_exchange(names.event("A"))
+        await connection.topology.declare_event_exchange(names.event("A"))
         publish = template(names).render(b"{}", b"s:1", replayed=False, received_at=1.0)
         connection.publish([publish] * 250)
         await eventually(lambda: all(confirms.covers(tag) for tag in range(1, 251)))
@@ -107,7 +107,7 @@ async def test_the_proof_queue_vanishes_with_the_connection(
     broker: Broker, names: Names, observer: AbstractChannel
 ) -> None:
     async with opened(broker) as (connection, _):
-        await connection.declare_proof_queue(names.worker("w"))
+        await connection.topology.declare_proof_queue(names.worker("w"))
         assert await is_bound(observer, "", names.worker("w"))
     await eventually(lambda: _gone(observer, names.worker("w")))
 
@@ -118,22 +118,22 @@ async def _gone(observer: AbstractChannel, queue: str) -> bool:
 
 async def test_a_second_connection_cannot_take_the_proof_queue(broker: Broker, names: Names) -> None:
     async with opened(broker) as (first, _), opened(broker) as (second, _):
-        await first.declare_proof_queue(names.worker("w"))
+        await first.topology.declare_proof_queue(names.worker("w"))
         with pytest.raises(BrokerLostError, match="RESOURCE_LOCKED"):
-            await second.declare_proof_queue(names.worker("w"))
+            await second.topology.declare_proof_queue(names.worker("w"))
         assert not first.closed.done()
 
 
 async def test_pings_do_not_pile_up_in_the_proof_queue(broker: Broker, names: Names, observer: AbstractChannel) -> None:
     async with opened(broker) as (connection, _):
-        await connection.declare_holder_exchange(names.holder)
-        await connection.declare_proof_queue(names.worker("w"))
-        await connection.bind(names.worker("w"), names.holder, "3")
+        await connection.topology.declare_exchange(names.holder, "direct")
+        await connection.topology.declare_proof_queue(names.worker("w"))
+        await connection.topology.bind(names.worker("w"), names.holder, "3")
         assert [await is_bound(observer, names.holder, "3") for _ in range(20)] == [True] * 20
         assert not await is_bound(observer, names.holder, "4")
-        await connection.unbind(names.worker("w"), names.holder, "3")
+        await connection.topology.unbind(names.worker("w"), names.holder, "3")
         assert not await is_bound(observer, names.holder, "3")
-        await connection.unbind(names.worker("w"), names.holder, "3")
+        await connection.topology.unbind(names.worker("w"), names.holder, "3")
 
 
 async def test_a_missing_exchange_closes_the_connection_and_says_why(broker: Broker, names: Names) -> None:
@@ -144,17 +144,17 @@ async def test_a_missing_exchange_closes_the_connection_and_says_why(broker: Bro
             assert "NOT_FOUND" in await connection.closed
         assert not connection.is_writable
         with pytest.raises(BrokerLostError, match="NOT_FOUND"):
-            await connection.declare_event_exchange(names.event("A"))
+            await connection.topology.declare_event_exchange(names.event("A"))
 
 
 async def test_methods_asked_at_once_get_their_own_answers(broker: Broker, names: Names) -> None:
     async with opened(broker) as (connection, _):
-        await connection.declare_holder_exchange(names.holder)
-        await connection.declare_proof_queue(names.worker("w"))
+        await connection.topology.declare_exchange(names.holder, "direct")
+        await connection.topology.declare_proof_queue(names.worker("w"))
         async with asyncio.timeout(TIMEOUT_S):
             await asyncio.gather(
-                *(connection.bind(names.worker("w"), names.holder, str(shard)) for shard in range(20)),
-                *(connection.declare_event_exchange(names.event(f"T{number}")) for number in range(20)),
+                *(connection.topology.bind(names.worker("w"), names.holder, str(shard)) for shard in range(20)),
+                *(connection.topology.declare_event_exchange(names.event(f"T{number}")) for number in range(20)),
             )
         assert not connection.closed.done()
 
@@ -163,24 +163,24 @@ async def test_a_cancelled_method_leaves_the_next_ones_their_answers(
     broker: Broker, proxy: TcpProxy, names: Names
 ) -> None:
     async with opened(broker) as (connection, _):
-        await connection.declare_holder_exchange(names.holder)
-        await connection.declare_proof_queue(names.worker("w"))
+        await connection.topology.declare_exchange(names.holder, "direct")
+        await connection.topology.declare_proof_queue(names.worker("w"))
         proxy.stall()
-        cancelled = asyncio.create_task(connection.declare_event_exchange(names.event("A")))
+        cancelled = asyncio.create_task(connection.topology.declare_event_exchange(names.event("A")))
         await asyncio.sleep(0)
         cancelled.cancel()
         await asyncio.wait([cancelled])
         proxy.resume()
         async with asyncio.timeout(TIMEOUT_S):
-            await connection.bind(names.worker("w"), names.holder, "1")
-            await connection.declare_event_exchange(names.event("B"))
+            await connection.topology.bind(names.worker("w"), names.holder, "1")
+            await connection.topology.declare_event_exchange(names.event("B"))
         assert not connection.closed.done()
 
 
 async def test_a_cut_connection_says_so_and_fails_what_waits(broker: Broker, proxy: TcpProxy, names: Names) -> None:
     async with opened(broker) as (connection, _):
         proxy.stall()
-        asking = asyncio.create_task(connection.declare_event_exchange(names.event("A")))
+        asking = asyncio.create_task(connection.topology.declare_event_exchange(names.event("A")))
         await asyncio.sleep(0)
         proxy.cut()
         with pytest.raises(BrokerLostError):
@@ -207,7 +207,7 @@ async def test_an_idle_connection_lives_on_by_heartbeats(broker: Broker, monkeyp
 
 async def test_a_full_socket_makes_it_unwritable_until_it_drains(broker: Broker, proxy: TcpProxy, names: Names) -> None:
     async with opened(broker) as (connection, confirms):
-        await connection.declare_event_exchange(names.event("A"))
+        await connection.topology.declare_event_exchange(names.event("A"))
         publish = template(names).render(b"x" * 1_000_000, b"s:1", replayed=False, received_at=1.0)
         proxy.stall()
         for _ in range(20):

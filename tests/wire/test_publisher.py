@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from eventbus.amqp import link, publish_connection
+from eventbus import messages
+from eventbus.amqp import link, publish_connection, publish_topology
 from eventbus.amqp.broker import Broker
 from eventbus.amqp.rpc import is_bound
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
 from gateway_workers.publisher import DispatchPublisher, Outlet
+from gateway_workers.topology import EventTypeRefusedError
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ async def test_dispatches_arrive_in_order_with_their_properties(rig: Rig) -> Non
         "fencing_token": 7,
         "replayed": True,
         "received_at": 2.0,
+        "resumed_from": 0,
     }
     assert outlet.mark.confirmed == 300
     assert rig.publisher.backlog == (0, 0)
@@ -180,6 +183,22 @@ async def test_the_window_is_bounded_by_bytes_too(
         proxy.resume()
         await drained(rig, outlet)
         assert not rig.publisher.is_full
+
+
+async def test_on_a_slow_link_the_broker_vouches_late_and_the_connection_lives(
+    rig: Rig, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish_topology, "PROOF_SILENCE_S", 3.0)  # the broker's heartbeats come every 2.5 s
+    monkeypatch.setattr(publish_connection, "METHOD_TIMEOUT_S", 3.0)
+    outlet = rig.outlet()
+    await outlet.prepare(TYPE)
+    proxy.chunk_delay_s = 0.25
+    publish(outlet, range(1, 26), size=200_000)  # 20 s at 256 KiB/s
+    async with asyncio.timeout(60):
+        await rig.publisher.vouched()
+        await rig.publisher.drained(outlet)
+    await eventually(lambda: rig.ids() == expected(range(1, 26)))
+    assert rig.revalidations == 0
 
 
 async def test_everybody_who_waits_for_room_gets_it(
@@ -327,9 +346,31 @@ async def test_a_lease_lost_while_its_publishes_were_under_way_is_not_published_
     assert rig.ids() == expected(range(1, 21), "kept")
 
 
-async def test_a_deleted_exchange_is_declared_again_and_nothing_is_lost(
+# What somebody deletes or takes
+
+
+async def bind_again_when_told(names: Names, observer: AbstractChannel) -> list[str]:
+    """As a consumer does: bind to what comes back; the event types that did."""
+    restored: list[str] = []
+    queue = await observer.get_queue(f"{names.namespace}.test")
+    control = await observer.declare_exchange(names.control, type="topic", durable=True)
+    told = await observer.declare_queue(exclusive=True)
+    await told.bind(control, "exchange.restored")
+
+    async def on_told(message: AbstractIncomingMessage) -> None:
+        event = messages.decode(messages.control_event, message.body)
+        assert isinstance(event, messages.ExchangeRestored)
+        await queue.bind(names.event(event.event_type), "#")
+        restored.append(event.event_type)
+
+    await told.consume(on_told, no_ack=True)
+    return restored
+
+
+async def test_a_deleted_event_exchange_comes_back_is_announced_and_nothing_is_lost(
     rig: Rig, names: Names, observer: AbstractChannel
 ) -> None:
+    restored = await bind_again_when_told(names, observer)
     outlet = rig.outlet()
     await outlet.prepare(TYPE)
     publish(outlet, range(1, 11))
@@ -338,10 +379,75 @@ async def test_a_deleted_exchange_is_declared_again_and_nothing_is_lost(
     publish(outlet, range(11, 21))
     await drained(rig, outlet)
     assert outlet.mark.confirmed == 20
-    queue = await observer.get_queue(f"{names.namespace}.test")
-    await queue.bind(names.event(TYPE), "#")
-    publish(outlet, range(21, 31))
-    await eventually(lambda: rig.ids() == expected(range(1, 11)) + expected(range(21, 31)))
+    await eventually(lambda: rig.first_ids() == expected(range(1, 21)))
+    assert restored == [TYPE]
+
+
+async def test_an_event_exchange_that_was_deleted_while_the_link_was_down_is_announced_too(
+    rig: Rig, names: Names, observer: AbstractChannel, proxy: TcpProxy
+) -> None:
+    restored = await bind_again_when_told(names, observer)
+    outlet = rig.outlet()
+    await outlet.prepare(TYPE)
+    proxy.refuse()
+    await observer.exchange_delete(names.event(TYPE))
+    publish(outlet, range(1, 11))
+    proxy.accept()
+    await drained(rig, outlet)
+    await eventually(lambda: rig.ids() == expected(range(1, 11)))
+    assert restored == [TYPE]
+
+
+async def test_a_deleted_stream_and_a_deleted_holder_exchange_come_back_by_themselves(
+    rig: Rig, names: Names, observer: AbstractChannel
+) -> None:
+    await observer.queue_delete(names.sessions)
+    await observer.exchange_delete(names.holder)
+    connections = rig.revalidations
+    await eventually(lambda: _is_there(observer, names))
+    assert await is_bound(observer, "", names.sessions)
+    assert rig.revalidations == connections
+
+
+async def _is_there(observer: AbstractChannel, names: Names) -> bool:
+    await observer.declare_exchange(names.holder, type="direct", durable=True)
+    return await is_bound(observer, names.holder, "3") and await is_bound(observer, "", names.sessions)
+
+
+async def test_a_foreign_exchange_refuses_its_own_type_once_and_no_other(
+    rig: Rig, names: Names, observer: AbstractChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    await observer.declare_exchange(names.event("TYPING_START"), type="fanout", durable=True)
+    outlet = rig.outlet()
+    for _ in range(3):
+        with pytest.raises(EventTypeRefusedError, match="TYPING_START"):
+            await outlet.prepare("TYPING_START")
+    await outlet.prepare(TYPE)
+    publish(outlet, range(1, 4))
+    await drained(rig, outlet)
+    await eventually(lambda: rig.ids() == expected(range(1, 4)))
+    assert rig.revalidations == 0
+    said = [record for record in caplog.records if getattr(record, "action", "") == "type_refused"]
+    assert len(said) == 1
+    assert names.event("TYPING_START") in said[0].reason  # type: ignore[attr-defined]
+
+
+async def test_an_exchange_that_takes_nothing_from_us_is_left_and_the_other_types_go_on(
+    rig: Rig, names: Names, observer: AbstractChannel
+) -> None:
+    outlet = rig.outlet()
+    await outlet.prepare(TYPE)
+    await outlet.prepare("TYPING_START")
+    await observer.exchange_delete(names.event("TYPING_START"))
+    await observer.declare_exchange(names.event("TYPING_START"), type="topic", durable=True, internal=True)
+    publish(outlet, range(1, 4))
+    outlet.publish("TYPING_START", b"{}", seq=4, session_id="s", replayed=False, received_at=1.0)
+    await drained(rig, outlet)
+    publish(outlet, range(5, 8))
+    await drained(rig, outlet)
+    await eventually(lambda: rig.first_ids() == expected(range(1, 4)) + expected(range(5, 8)))
+    assert (outlet.mark.confirmed, rig.publisher.refused_count, rig.revalidations) == (7, 1, 1)
+    assert not outlet.knows("TYPING_START")
 
 
 async def test_the_first_dispatch_of_a_type_waits_for_the_broker(rig: Rig, proxy: TcpProxy, names: Names) -> None:
