@@ -2,5 +2,14 @@
 
 from consumers.bot import Bot
 from consumers.dispatch import Dispatch, current_dispatch
+from consumers.subprocesses import Subprocesses, run_server, run_subprocesses, spawn_subprocesses
 
-__all__ = ["Bot", "Dispatch", "current_dispatch"]
+__all__ = [
+    "Bot",
+    "Dispatch",
+    "Subprocesses",
+    "current_dispatch",
+    "run_server",
+    "run_subprocesses",
+    "spawn_subprocesses",
+]

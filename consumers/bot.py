@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import hikari
 from hikari import snowflakes
+from hikari.applications import get_token_id
 
+from consumers import script
 from consumers.consumer import Consumer
-from consumers.errors import SomeShardsFailedError
+from consumers.counters import Counters
+from consumers.errors import SomeShardsFailedError, only_one_of
+from consumers.first_presence import FirstPresence
 from consumers.handling import INSIDE_HANDLER
 from consumers.parts import HikariParts
-from consumers.serve import serve
+from consumers.refusals import CONSTRUCTOR, refuse
+from consumers.script_logs import set_up_logs
 from consumers.settings import GroupSettings
+from consumers.start_request import StartRequest, warn_of_activity
 from eventbus.errors import RelayError
-from eventbus.process import run_process
 from eventbus.settings import build
 
 if TYPE_CHECKING:
@@ -30,7 +36,12 @@ if TYPE_CHECKING:
     from hikari.api.event_manager import CallbackT, PredicateT
 
     from consumers.event_manager import EventManager
+    from consumers.parts import RestOptions
+    from consumers.script_logs import LogChoice
     from consumers.shard_proxy import ShardProxy
+    from consumers.start_request import StartOptions
+
+_log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=hikari.Event)
 
@@ -43,7 +54,10 @@ class Options(TypedDict, total=False):
     namespace: str
     group: str
     prefetch: int
-    rest_url: str
+    on_error: str
+    max_attempts: int
+    max_deliveries: int
+    rest_url: str | None
     drain_timeout_s: float
     connect_timeout_s: float
     ca_cert: str | None
@@ -54,28 +68,50 @@ class Options(TypedDict, total=False):
 
 
 class Bot(hikari.GatewayBotAware):
-    """A member of a consumer group.
+    """A member of a consumer group, with all that hikari's GatewayBot offers: docs/parity.md compares the two.
 
     Shard count and intents are the coordinator's and known once the bot has started; until then `intents` is what is
-    given here. Raises ConfigurationError if an argument is wrong.
+    given here. Raises ConfigurationError if an argument is wrong, or cannot mean here what it means to hikari.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - hikari's own arguments
         self,
         amqp_url: str,
         token: str,
         *,
-        intents: hikari.Intents = hikari.Intents.ALL_UNPRIVILEGED,
+        allow_color: bool = True,
+        banner: str | None = None,
+        suppress_optimization_warning: bool = True,  # noqa: ARG002 - there is no such warning
+        executor: concurrent.futures.Executor | None = None,
+        force_color: bool = False,
         cache_settings: impl.CacheSettings | None = None,
         http_settings: impl.HTTPSettings | None = None,
+        dumps: Callable[[Any], bytes] | None = None,
+        loads: Callable[[Any], Any] | None = None,
+        intents: hikari.Intents = hikari.Intents.ALL_UNPRIVILEGED,
+        capabilities: hikari.GatewayCapabilities = hikari.GatewayCapabilities.NONE,
+        auto_chunk_members: bool = False,
+        logs: hikari.UndefinedOr[LogChoice] = hikari.UNDEFINED,
+        max_rate_limit: float = 300.0,
+        max_retries: int = 3,
         proxy_settings: impl.ProxySettings | None = None,
-        executor: concurrent.futures.Executor | None = None,
         **options: Unpack[Options],
     ) -> None:
+        refused = {"capabilities": capabilities, "auto_chunk_members": auto_chunk_members}
+        refuse(CONSTRUCTOR, refused, {"capabilities": hikari.GatewayCapabilities.NONE, "auto_chunk_members": False})
         self._settings = build(GroupSettings, {"amqp_url": amqp_url, "token": token, **options})
+        self._logs = logs
+        if logs is not hikari.UNDEFINED:
+            set_up_logs(logs, self._settings)
+        self.print_banner(banner, allow_color=allow_color, force_color=force_color)
         self._intents = intents
         self._consumer: Consumer | None = None
         self._life: asyncio.Task[None] | None = None
+        rest_options: RestOptions = {"max_rate_limit": max_rate_limit, "max_retries": max_retries}
+        if dumps is not None:
+            rest_options["dumps"] = dumps
+        if loads is not None:
+            rest_options["loads"] = loads
         self._parts = HikariParts.build(
             self,
             self._settings,
@@ -83,6 +119,7 @@ class Bot(hikari.GatewayBotAware):
             http_settings=http_settings,
             proxy_settings=proxy_settings,
             executor=executor,
+            rest_options=rest_options,
             on_listeners_changed=self._request_sync,
         )
 
@@ -92,7 +129,24 @@ class Bot(hikari.GatewayBotAware):
         options: Any = {name: getattr(settings, name) for name in Options.__annotations__}
         return cls(settings.amqp_url.get_secret_value(), settings.token.get_secret_value(), **options)
 
+    @staticmethod
+    def print_banner(
+        banner: str | None, *, allow_color: bool, force_color: bool, extra_args: dict[str, str] | None = None
+    ) -> None:
+        """As hikari's GatewayBot: print the `banner.txt` of the package `banner`; nothing for None."""
+        hikari.GatewayBot.print_banner(banner, allow_color=allow_color, force_color=force_color, extra_args=extra_args)
+
     # What it is made of
+
+    @property
+    def token_id(self) -> hikari.Snowflake:
+        """The bot's id, as its token says. Raises ValueError if the token has no id in it."""
+        return get_token_id(self._settings.token.get_secret_value())
+
+    @property
+    def capabilities(self) -> hikari.GatewayCapabilities:
+        """None: the gateway workers identify without any."""
+        return hikari.GatewayCapabilities.NONE
 
     @property
     def cache(self) -> impl.CacheImpl:
@@ -148,13 +202,18 @@ class Bot(hikari.GatewayBotAware):
 
     @property
     def shards(self) -> Mapping[int, ShardProxy]:
-        """Every shard of the bot by its id; empty before the start."""
-        return MappingProxyType(dict(self._consumer.shards)) if self._consumer else {}
+        """Every shard of the bot by its id; empty before the start and after the end."""
+        return MappingProxyType(dict(self._consumer.shards)) if self._consumer and self.is_alive else {}
+
+    @property
+    def counters(self) -> Counters:
+        """What this process counted of its deliveries since the start; all 0 before it."""
+        return self._consumer.counters if self._consumer else Counters()
 
     @property
     def shard_count(self) -> int:
-        """The coordinator's; 0 before the start."""
-        return len(self._consumer.shards) if self._consumer else 0
+        """The coordinator's; 0 before the start and after the end."""
+        return len(self.shards)
 
     @property
     def heartbeat_latencies(self) -> Mapping[int, float]:
@@ -168,8 +227,8 @@ class Bot(hikari.GatewayBotAware):
         return sum(known) / len(known) if known else math.nan
 
     def get_me(self) -> hikari.OwnUser | None:
-        """The own user; known from before StartingEvent on."""
-        return self.cache.get_me() or (self._consumer.me if self._consumer else None)
+        """The own user; known from before StartingEvent on, until StoppedEvent."""
+        return self.cache.get_me() or (self._consumer.me if self._consumer and self.is_alive else None)
 
     async def update_presence(
         self,
@@ -180,6 +239,7 @@ class Bot(hikari.GatewayBotAware):
         afk: hikari.UndefinedOr[bool] = hikari.UNDEFINED,
     ) -> None:
         """Change the presence on every shard. Raises SomeShardsFailedError with the error of each that failed."""
+        warn_of_activity(activity)
         await self._on_every_shard(
             lambda shard: shard.update_presence(idle_since=idle_since, status=status, activity=activity, afk=afk)
         )
@@ -195,7 +255,7 @@ class Bot(hikari.GatewayBotAware):
             except RelayError as error:
                 failures[shard.id] = error
 
-        shards = self._alive_consumer().shards
+        shards = self._known_shards()
         await asyncio.gather(*(send(shard) for shard in shards.values()))
         if failures:
             raise SomeShardsFailedError(failures, len(shards))
@@ -233,13 +293,19 @@ class Bot(hikari.GatewayBotAware):
         await self._shard_of(guild).request_channel_info(guild, fields=fields)
 
     def _shard_of(self, guild: hikari.SnowflakeishOr[hikari.PartialGuild]) -> ShardProxy:
-        shards = self._alive_consumer().shards
+        shards = self._known_shards()
         return shards[snowflakes.calculate_shard_id(len(shards), guild)]
 
-    def _alive_consumer(self) -> Consumer:
-        if self._consumer is None or not self._consumer.shards:
+    def _require_alive(self) -> Consumer:
+        if self._consumer is None or not self.is_alive:
             raise hikari.ComponentStateConflictError("the bot is not running: start it first")
         return self._consumer
+
+    def _known_shards(self) -> Mapping[int, ShardProxy]:
+        shards = self._require_alive().shards
+        if not shards:
+            raise hikari.ComponentStateConflictError("the shards are not known yet: wait for StartingEvent")
+        return shards
 
     # Events
 
@@ -257,6 +323,7 @@ class Bot(hikari.GatewayBotAware):
 
     def stream(self, event_type: type[E], /, timeout: float | None, limit: int | None = None) -> EventStream[E]:
         """As hikari's GatewayBot; with several processes in a group, each streams a part of the events."""
+        self._require_alive()
         return self.event_manager.stream(event_type, timeout=timeout, limit=limit)
 
     def subscribe(self, event_type: type[Any], callback: CallbackT[Any]) -> None:
@@ -271,6 +338,7 @@ class Bot(hikari.GatewayBotAware):
         self, event_type: type[E], /, timeout: float | None, predicate: PredicateT[E] | None = None
     ) -> E:
         """As hikari's GatewayBot; with several processes in a group, the event may reach another one."""
+        self._require_alive()
         return await self.event_manager.wait_for(event_type, timeout=timeout, predicate=predicate)
 
     def _request_sync(self) -> None:
@@ -284,23 +352,28 @@ class Bot(hikari.GatewayBotAware):
         """Whether the bot is starting, running or closing."""
         return self._life is not None and not self._life.done()
 
-    async def start(self) -> None:
-        """Return when deliveries are being consumed. Raises RelayError, or ComponentStateConflictError if alive."""
+    async def start(self, **options: Unpack[StartOptions]) -> None:
+        """Return when deliveries are being consumed.
+
+        A presence in `options` is sent to every shard, and again to each that begins a new session. Raises RelayError,
+        ComponentStateConflictError if alive, ConfigurationError for an option that cannot mean the same here.
+        """
         if self.is_alive:
             raise hikari.ComponentStateConflictError("the bot is running already")
+        request = StartRequest(**options)
+        warn_of_activity(request.activity)
         consumer = self._consumer = Consumer(self._settings, self._parts)
-        life = self._life = asyncio.create_task(consumer.live(), name="consumer")
-        consuming = asyncio.create_task(consumer.consuming.wait(), name="wait for the start")
-        try:
-            await asyncio.wait({life, consuming}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            life.cancel()
-            raise
-        finally:
-            consuming.cancel()
-        if not consumer.consuming.is_set():
+        living = consumer.live()
+        if request.presence is not None:
+            living = FirstPresence(request.presence, self.event_manager).during(living, consumer)
+        life = self._life = asyncio.create_task(living, name="consumer")
+        if not await _is_consuming(consumer, life):
             await self.join()
             raise hikari.ComponentStateConflictError("the bot was closed while it started")
+        lacking = self._intents & ~consumer.intents
+        if lacking and self._intents != hikari.Intents.ALL_UNPRIVILEGED:
+            sentence = f"this bot asks for {lacking!s}, which the fleet lacks: add it to the coordinator's --intents"
+            _log.warning(sentence, extra={"action": "lacking_intents"})
         self._intents = consumer.intents
 
     async def join(self) -> None:
@@ -311,7 +384,7 @@ class Bot(hikari.GatewayBotAware):
         if not self._life.cancelled():
             error = self._life.exception()
             if error is not None:
-                raise _only_one_of(error)
+                raise only_one_of(error)
 
     async def close(self) -> None:
         """Drain, settle, and return when all is closed; called inside a handler, it returns at once."""
@@ -324,12 +397,43 @@ class Bot(hikari.GatewayBotAware):
         if not INSIDE_HANDLER.get():  # the drain waits for handlers: one that waited for it would wait for ever
             await asyncio.wait({self._life})
 
-    def run(self) -> None:
-        """Run until a signal, or until `close()`; ends the process with an exit code if something goes wrong."""
-        run_process("bot", self._settings, lambda stop: serve(self, stop))
+    def run(
+        self,
+        *,
+        asyncio_debug: bool | None = None,
+        close_loop: bool = True,
+        close_passed_executor: bool = False,
+        coroutine_tracking_depth: int | None = None,
+        enable_signal_handlers: bool | None = None,
+        propagate_interrupts: bool = False,
+        **start: Unpack[StartOptions],
+    ) -> None:
+        """Start, and run until a signal or `close()`; ends the process with an exit code if something goes wrong.
+
+        Raises what `start()` raises, but for a RelayError, which becomes sentences on standard error and SystemExit.
+        """
+        if self.is_alive:
+            raise hikari.ComponentStateConflictError("the bot is running already")
+        if self._logs is hikari.UNDEFINED:
+            set_up_logs(self._settings.log_level, self._settings)
+        options = script.LoopOptions(
+            asyncio_debug=asyncio_debug,
+            close_loop=close_loop,
+            close_passed_executor=close_passed_executor,
+            coroutine_tracking_depth=coroutine_tracking_depth,
+            enable_signal_handlers=enable_signal_handlers,
+            propagate_interrupts=propagate_interrupts,
+        )
+        script.run(self, start, options)
 
 
-def _only_one_of(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+async def _is_consuming(consumer: Consumer, life: asyncio.Task[None]) -> bool:
+    consuming = asyncio.create_task(consumer.consuming.wait(), name="wait for the start")
+    try:
+        await asyncio.wait({life, consuming}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        life.cancel()
+        raise
+    finally:
+        consuming.cancel()
+    return consumer.consuming.is_set()

@@ -1,28 +1,24 @@
 """One consumer process under a supervisor: both ends of what they tell each other.
 
-The child writes to a pipe when it consumes, and asks the kernel for a signal when its parent is gone: SIGHUP, because
-the kernel sends it once for each thread of the parent, and a second SIGTERM would force the end.
+The child writes to a pipe when it consumes, and is tied to its parent (`eventbus.parent`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Self
 
+from eventbus.parent import PARENT_PID
+
 if TYPE_CHECKING:
+    import signal
     from asyncio.subprocess import Process
     from collections.abc import Mapping
 
-PARENT_GONE = signal.SIGHUP
-
 _READY_FD = "GW_CHILD_READY_FD"
-_PARENT_PID = "GW_CHILD_PARENT_PID"
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Child:
@@ -46,7 +42,7 @@ class Child:
                 "-P",  # the current folder is the user's: nothing of ours is to be looked up there
                 "-m",
                 "consumers.cli",
-                env={**environment, _READY_FD: str(child_fd), _PARENT_PID: str(os.getpid())},
+                env={**environment, _READY_FD: str(child_fd), PARENT_PID: str(os.getpid())},
                 pass_fds=(child_fd,),
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
@@ -82,16 +78,6 @@ class Child:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
-
-
-def tie_to_parent() -> None:
-    """The child's end: have the kernel send us PARENT_GONE when the parent ends; nothing without a supervisor."""
-    parent_pid = os.environ.pop(_PARENT_PID, None)
-    if parent_pid is None:
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, PARENT_GONE, 0, 0, 0)
-    if os.getppid() != int(parent_pid):
-        sys.exit("gw-consume: the supervisor is gone")  # it ended before the line above took hold
 
 
 def take_ready_pipe() -> int | None:

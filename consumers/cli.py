@@ -7,11 +7,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from consumers.bot import Bot
-from consumers.child import PARENT_GONE, announce_ready, take_ready_pipe, tie_to_parent
+from consumers.child import announce_ready, take_ready_pipe
 from consumers.entrypoint import call_entrypoint, load_entrypoint
 from consumers.serve import serve
 from consumers.settings import ConsumerSettings
 from consumers.supervisor import Supervisor
+from eventbus.parent import PARENT_GONE, tie_to_parent
 from eventbus.process import run_process
 from eventbus.settings import command, run_command
 
@@ -29,17 +30,20 @@ def main() -> None:
 def run(settings: ConsumerSettings) -> None:
     """Run the handlers of a consumer group."""
     if settings.processes == 1:
-        tie_to_parent()
-        run_process(NAME, settings, _consume(settings, take_ready_pipe()))
+        is_child = tie_to_parent(NAME)
+        run_process(NAME, settings, _consume(settings, take_ready_pipe(), is_child=is_child))
         return
     supervisor = _Supervised(settings)
     run_process(NAME, settings, supervisor)
     sys.exit(supervisor.exit_code)
 
 
-def _consume(settings: ConsumerSettings, ready_pipe: int | None) -> Callable[[asyncio.Event], Awaitable[None]]:
+def _consume(
+    settings: ConsumerSettings, ready_pipe: int | None, *, is_child: bool
+) -> Callable[[asyncio.Event], Awaitable[None]]:
     async def consume(stop: asyncio.Event) -> None:
-        asyncio.get_running_loop().add_signal_handler(PARENT_GONE, stop.set)
+        if is_child:  # else the signal is the terminal's, and nohup's business
+            asyncio.get_running_loop().add_signal_handler(PARENT_GONE, stop.set)
         function = load_entrypoint(settings.entrypoint, settings.entrypoint_dir)
         bot = Bot.from_settings(settings)
         await call_entrypoint(function, bot, settings.entrypoint, settings.entrypoint_dir)

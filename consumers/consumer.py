@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import hikari
 
+from consumers.counters import Counters
+from consumers.delivery_path import DeliveryPath
 from consumers.errors import DiscordUnreachableError
+from consumers.failure_policy import FailurePolicy
 from consumers.fleet_view import FleetView
 from consumers.gateway_commands import GatewayCommands
 from consumers.group import Group
+from consumers.settling import Settling
 from consumers.shard_proxy import ShardProxy
 from eventbus.amqp.broker import Broker
-from eventbus.amqp.deliveries import DeadLetters
+from eventbus.amqp.control_news import ControlNews
+from eventbus.amqp.delay_queues import DelayQueues
+from eventbus.amqp.deliveries import QUARANTINE_LANE, DeadLetters, Quarantine
 from eventbus.amqp.group_queues import CommandExchange
 from eventbus.amqp.link import Link
 from eventbus.amqp.rpc import RpcClient
 from eventbus.coordinator_client import CoordinatorClient
 from eventbus.errors import ConfigurationError
+from eventbus.messages import ExchangeRestored
 from eventbus.names import Names
 
 if TYPE_CHECKING:
@@ -32,10 +39,13 @@ if TYPE_CHECKING:
     from consumers.group import Service
     from consumers.parts import HikariParts
     from consumers.settings import GroupSettings
+    from eventbus.messages import ControlEvent
 
 _log = logging.getLogger(__name__)
 
 LIFETIME_EVENT_TIMEOUT_S = 10.0
+REPORT_INTERVAL_S = 60.0
+CANCEL_AGAIN_S = 0.5
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -59,15 +69,29 @@ class Consumer:
         self._fleet = FleetView(self._coordinator)
         self._commands = GatewayCommands(rpc, names)
         self._group_link = Link(broker, name=f"{name} deliveries")
+        self.counters = Counters()
+        path = DeliveryPath(
+            parts.event_manager,
+            Settling(
+                self.counters,
+                dead_letters=DeadLetters(self._link, names, settings.group),
+                delays=DelayQueues(self._link, names),
+                quarantine=Quarantine(self._link, names, settings.group),
+            ),
+            FailurePolicy(settings.on_error, settings.max_attempts, settings.max_deliveries),
+            counters=self.counters,
+            quarantine=names.group(settings.group, QUARANTINE_LANE),
+            shard_of=self._shard_of,
+        )
         self.group = Group(
             self._group_link,
             names,
             settings.group,
             prefetch_count=settings.prefetch,
-            manager=parts.event_manager,
-            dead_letters=DeadLetters(self._link, names, settings.group),
-            shard_of=self._shard_of,
+            wanted=parts.event_manager.wanted_types,
+            handle=path.handle,
         )
+        ControlNews(self._link, names, kinds=("exchange.restored",), hear=self._hear)
         self._services: list[asyncio.Task[Any]] = []
         self._stopping = asyncio.Event()
         self._closed = asyncio.Event()
@@ -76,6 +100,10 @@ class Consumer:
         self.intents = hikari.Intents.NONE
         self.shards: Mapping[int, ShardProxy] = {}
         self.me: hikari.OwnUser | None = None
+
+    def _hear(self, event: ControlEvent) -> None:
+        if isinstance(event, ExchangeRestored):
+            self.group.bind_again(event.event_type)
 
     def stop(self) -> None:
         """Drain and end `live()`."""
@@ -91,8 +119,7 @@ class Consumer:
                 self._parts.event_manager.dispatch(self._parts.event_factory.deserialize_started_event())
                 await self._stopping.wait()
                 await self._drain()
-                for service in self._services:
-                    service.cancel()
+                await self._end_services()
         finally:
             await self._say_goodbye()
 
@@ -135,6 +162,7 @@ class Consumer:
         await self.group.open(timeout_s=self._settings.connect_timeout_s)
         for name, service in self.group.services():
             self._serve(tasks, name, service)
+        self._serve(tasks, "counters", self._report)
         self.group.request_sync()  # a listener may have come while the queues were declared
         for sentence in self._parts.event_manager.missing_intents(self.intents):
             _log.warning(sentence, extra={"action": "missing_intent"})
@@ -144,6 +172,14 @@ class Consumer:
 
     def _serve(self, tasks: asyncio.TaskGroup, name: str, service: Service) -> None:
         self._services.append(tasks.create_task(service(), name=name))
+
+    async def _report(self) -> None:
+        last = self.counters.fields()
+        while True:
+            await asyncio.sleep(REPORT_INTERVAL_S)
+            if (fields := self.counters.fields()) != last:
+                _log.info("deliveries", extra={"action": "deliveries", **fields})
+                last = fields
 
     # Shards
 
@@ -182,6 +218,13 @@ class Consumer:
                 extra={"action": "drain_timeout", "count": count},
             )
 
+    async def _end_services(self) -> None:
+        running = set(self._services)
+        while running:  # `wait_for` of Python 3.11 loses a cancellation that comes as what it waits for ends
+            for service in running:
+                service.cancel()
+            _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+
     async def _say_goodbye(self) -> None:
         was_consuming = self.consuming.is_set()
         factory = self._parts.event_factory
@@ -193,7 +236,7 @@ class Consumer:
         await self._parts.close(timeout_s=CLOSE_TIMEOUT_S)
         if was_consuming:
             await self._dispatch_bounded(factory.deserialize_stopped_event(), LIFETIME_EVENT_TIMEOUT_S)
-        _log.info("closed", extra={"action": "closed"})
+        _log.info("closed", extra={"action": "closed", **self.counters.fields()})
 
     async def _dispatch_bounded(self, event: hikari.Event, timeout_s: float | None) -> None:
         try:

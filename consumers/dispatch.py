@@ -11,7 +11,9 @@ class Dispatch:
     """One gateway dispatch, without its payload.
 
     `received_at` is when the worker read it, in seconds since the epoch. `replayed`: Discord sent it again after a
-    Resume; `redelivered`: the broker did. `message_id` (`session_id:seq`) is the same each time.
+    Resume; `redelivered`: the broker did. `message_id` (`session_id:seq`) is the same each time. `attempt` counts the
+    handlings that ended, this one included: more than 1 after a failure that is tried again. `resumed_from` is the seq
+    from which the holder resumed the session, 0 if it identified; None if its worker does not say.
     """
 
     shard: int
@@ -24,6 +26,8 @@ class Dispatch:
     replayed: bool
     redelivered: bool
     received_at: float
+    attempt: int = 1
+    resumed_from: int | None = None
 
 
 CURRENT_DISPATCH: ContextVar[Dispatch | None] = ContextVar("consumers.current_dispatch", default=None)

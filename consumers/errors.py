@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import hikari
 
-from eventbus.errors import RelayError
+from eventbus.errors import EXIT_FAILURE, RelayError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,15 @@ class DiscordUnreachableError(RelayError):
 
 class ConsumersKeepEndingError(RelayError):
     """A consumer process ended again and again: its supervisor gives up."""
+
+
+class FleetEndedError(RelayError):
+    """A process that a script started ended with `exit_code`; what was wrong stands in its own messages."""
+
+    def __init__(self, program: str, exit_code: int) -> None:
+        how = f"exit code {exit_code}" if exit_code >= 0 else f"signal {-exit_code}"
+        super().__init__(f"{program} ended with {how}: see its messages above")
+        self.exit_code = exit_code if exit_code > 0 else EXIT_FAILURE
 
 
 class CommandError(RelayError):
@@ -74,3 +83,10 @@ class SomeShardsFailedError(RelayError):
         self.failures = dict(failures)
         first = next(iter(failures.values()))
         super().__init__(f"{len(failures)} of {shard_count} shards did not take the command; the first: {first}")
+
+
+def only_one_of(error: BaseException) -> BaseException:
+    """The one error in a group of one; else `error`."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

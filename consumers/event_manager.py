@@ -191,6 +191,9 @@ class EventManager(impl.EventManagerImpl):
         if base_events.is_no_recursive_throw_event(event):
             _log.error("a handler of a failure failed", extra=fields, exc_info=error)
             return
+        handling = CURRENT_HANDLING.get()
+        if handling is not None:
+            handling.note_raised(callback, error)
         level = logging.DEBUG if self.get_listeners(events.ExceptionEvent) else logging.ERROR
         _log.log(level, "a handler failed", extra=fields, exc_info=error)
         self.dispatch(events.ExceptionEvent(exception=error, failed_event=event, failed_callback=callback))

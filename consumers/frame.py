@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
@@ -14,14 +14,37 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DISPATCH_OPCODE = 0
+_INTERACTION_CREATE = "INTERACTION_CREATE"
+_DISCORD_EPOCH = 1_420_070_400.0
+"""https://discord.com/developers/docs/reference#snowflakes"""
+
+T = TypeVar("T", int, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A dispatch and its payload, the frame's `d`."""
+    """A dispatch and its payload, the frame's `d`.
+
+    `sent_again`: how often an operator sent it again from the dead letters. `unsettled_before`: how often it was
+    delivered and never settled before it came to the quarantine lane.
+    """
 
     dispatch: Dispatch
     payload: Any
+    sent_again: int = 0
+    unsettled_before: int = 0
+
+    def interaction_age_s(self, now: float) -> float | None:
+        """Seconds since an interaction was made, by its id or else by when it was received; None for all else.
+
+        `now` is in seconds since the epoch.
+        """
+        if self.dispatch.type != _INTERACTION_CREATE:
+            return None
+        number = self.payload.get("id") if isinstance(self.payload, dict) else None
+        if not isinstance(number, str) or not number.isascii() or not number.isdecimal():
+            return now - self.dispatch.received_at
+        return now - ((int(number) >> 22) / 1000 + _DISCORD_EPOCH)
 
 
 def decode(
@@ -46,8 +69,15 @@ def decode(
         replayed=headers.get("replayed") is True,
         redelivered=redelivered,
         received_at=_instant(headers),
+        attempt=_optional(headers, "failed_attempts", 0) + 1,
+        resumed_from=_optional(headers, "resumed_from", None),
     )
-    return Frame(dispatch, content.get("d"))
+    return Frame(
+        dispatch,
+        content.get("d"),
+        sent_again=_optional(headers, "retried", 0),
+        unsettled_before=_optional(headers, "unsettled_deliveries", 0),
+    )
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -72,6 +102,10 @@ def _integer(headers: Mapping[str, Any], name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise MalformedDispatchError(f"the header {name} must be an integer of 0 or more")
     return value
+
+
+def _optional(headers: Mapping[str, Any], name: str, default: T) -> int | T:
+    return _integer(headers, name) if name in headers else default
 
 
 def _instant(headers: Mapping[str, Any]) -> float:

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Handling:
-    """The handlers of one delivery. `failure` is why hikari could not read its payload, if it could not."""
+    """The handlers of one delivery.
 
-    __slots__ = ("_tasks", "failure")
+    `failure` is why hikari could not read its payload, if it could not; `listener_failure` says which listener raised
+    first, and what.
+    """
+
+    __slots__ = ("_tasks", "failure", "listener_failure")
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.failure: Exception | None = None
+        self.listener_failure: str | None = None
+
+    def note_raised(self, listener: Callable[..., Any], error: Exception) -> None:
+        """A listener raised; the first one is the reason that is told."""
+        if self.listener_failure is None:
+            name = getattr(listener, "__qualname__", None) or repr(listener)
+            where = f"{getattr(listener, '__module__', None) or '?'}.{name}"
+            self.listener_failure = f"the listener {where} raised {type(error).__name__}: {error}"
 
     def track(self, task: asyncio.Task[Any]) -> None:
         """Count `task` among the handlers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import hikari
 from hikari import impl
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from consumers.settings import GroupSettings
 
 _log = logging.getLogger(__name__)
+
+
+class RestOptions(TypedDict, total=False):
+    """hikari's arguments for REST: seconds, tries, JSON encoder and decoder (default: hikari's)."""
+
+    max_rate_limit: float
+    max_retries: int
+    dumps: Callable[[Any], bytes]
+    loads: Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class HikariParts:
         http_settings: impl.HTTPSettings | None,
         proxy_settings: impl.ProxySettings | None,
         executor: concurrent.futures.Executor | None,
+        rest_options: RestOptions,
         on_listeners_changed: Callable[[], None],
     ) -> HikariParts:
         """The parts of `app`. By default the cache holds the own user only: a consumer sees a part of the events."""
@@ -74,6 +84,7 @@ class HikariParts:
                 rest_url=settings.rest_url,
                 token=settings.token.get_secret_value(),
                 token_type=hikari.TokenType.BOT,
+                **rest_options,
             ),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import hikari
 
@@ -11,15 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from consumers.bot import Bot
+    from consumers.start_request import StartOptions
 
 
-async def serve(bot: Bot, stop: asyncio.Event, *, on_ready: Callable[[], None] | None = None) -> None:
-    """Start the bot, call `on_ready` when it consumes, and wait for `stop` or its own end. Raises RelayError."""
+async def serve(
+    bot: Bot, stop: asyncio.Event, *, on_ready: Callable[[], None] | None = None, **options: Unpack[StartOptions]
+) -> None:
+    """Start the bot with `options`; `on_ready()` when it consumes; until `stop` or its own end. Raises RelayError."""
     if stop.is_set():
         return
     closer = asyncio.create_task(_close_on(stop, bot), name="close on a signal")
     try:
-        await bot.start()
+        await bot.start(**options)
         if on_ready is not None:
             on_ready()
         await bot.join()

@@ -7,10 +7,12 @@ from typing import Any
 
 from pydantic import SecretStr, field_validator
 
-from eventbus.settings import BotSettings, check_name, setting
+from consumers.failure_policy import MAX_ATTEMPTS, OnError
+from eventbus.settings import BotSettings, check_choice, check_name, setting
 
 MAX_PREFETCH = 10_000
 MAX_PROCESSES = 256
+MAX_DELIVERIES = 20  # where the queue's own limit, the backstop, begins
 
 
 class GroupSettings(BotSettings):
@@ -38,6 +40,35 @@ class GroupSettings(BotSettings):
         ge=0,
         le=3600,
     )
+
+    on_error: OnError = setting(
+        OnError.DEAD_LETTER,
+        help="what becomes of a dispatch of which a listener raised: dead-letter, retry or ack",
+        flags=["--on-error"],
+        env=["GW_ON_ERROR"],
+        shown_default=OnError.DEAD_LETTER.value,
+    )
+    max_attempts: int = setting(
+        5,
+        help="with --on-error retry: attempts until a dispatch becomes a dead letter",
+        flags=["--max-attempts"],
+        env=["GW_MAX_ATTEMPTS"],
+        ge=1,
+        le=MAX_ATTEMPTS,
+    )
+    max_deliveries: int = setting(
+        5,
+        help="deliveries that end their process until a dispatch becomes a dead letter",
+        flags=["--max-deliveries"],
+        env=["GW_MAX_DELIVERIES"],
+        ge=1,
+        le=MAX_DELIVERIES,
+    )
+
+    @field_validator("on_error", mode="before")
+    @classmethod
+    def _on_error_is_known(cls, value: str) -> str:
+        return check_choice(str(value).lower(), tuple(OnError))
 
     @field_validator("group")
     @classmethod

@@ -36,6 +36,11 @@ class Supervisor:
         self._first_is_up = asyncio.Event()
         self.exit_code = 0
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of those that run now."""
+        return tuple(child.pid for child in self._children.values())
+
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until no process is left. Raises ConsumersKeepEndingError."""
         async with asyncio.TaskGroup() as tasks:

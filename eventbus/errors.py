@@ -47,6 +47,14 @@ class UnroutableError(RelayError):
     """The broker has no queue for the message: nobody is there to take it."""
 
 
+class QueueMissingError(RelayError):
+    """There is no such queue."""
+
+
+class QueueBusyError(RelayError):
+    """Another process has a queue for itself now."""
+
+
 class RemoteError(RelayError):
     """The other side answered with a typed error (`eventbus.messages.Failure`)."""
 

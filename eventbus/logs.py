@@ -48,7 +48,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     return {key: value for key, value in record.__dict__.items() if key not in _RESERVED}
 
 
-def configure(level: str, log_format: str, *, secrets: tuple[str, ...] = ()) -> None:
+def configure(level: str | int, log_format: str, *, secrets: tuple[str, ...] = ()) -> None:
     """Log to standard error from now on; every text in `secrets` is replaced by `***`."""
     handler = logging.StreamHandler(sys.stderr)
     forms = {form for secret in secrets for form in (secret, json.dumps(secret, ensure_ascii=False)[1:-1])}

@@ -34,6 +34,10 @@ class Names:
         """Queue of a group's dead letters."""
         return f"{self.namespace}.dead.{group}"
 
+    def delay(self, delay_s: int) -> str:
+        """Fanout exchange and queue of what is to come again after `delay_s`; key = the queue to come back to."""
+        return f"{self.namespace}.delay.{delay_s}"
+
     def worker(self, worker_id: str) -> str:
         """Exclusive queue of a worker's publishing connection: while it exists, the worker can publish."""
         return f"{self.namespace}.worker.{worker_id}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ from eventbus import logs
 from eventbus.errors import ConfigurationError, RelayError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from eventbus.settings import Settings
 
@@ -28,8 +29,13 @@ def run_process(name: str, settings: Settings, main: Callable[[asyncio.Event], A
 
     As `run_main`, with logs as `settings` say.
     """
-    logs.configure(settings.log_level, settings.log_format, secrets=_secrets(settings))
+    configure_logs(settings)
     run_main(name, main)
+
+
+def configure_logs(settings: Settings, *, level: str | int | None = None) -> None:
+    """Logs as `settings` say, the level given or not, and the settings' secrets hidden."""
+    logs.configure(settings.log_level if level is None else level, settings.log_format, secrets=_secrets(settings))
 
 
 def run_main(name: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -38,8 +44,15 @@ def run_main(name: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
     Ends the process with the error's exit code and one sentence for each of its problems, if `main` raises a
     RelayError.
     """
-    try:
+    with exit_on_errors(name):
         asyncio.run(_with_signals(main))
+
+
+@contextlib.contextmanager
+def exit_on_errors(name: str) -> Iterator[None]:
+    """End the process with the error's exit code, and one sentence for each problem, if a RelayError comes out."""
+    try:
+        yield
     except* RelayError as group:
         errors = list(_leaves(group))
         for error in errors:
@@ -74,17 +87,19 @@ def _leaves(group: BaseExceptionGroup[RelayError]) -> list[RelayError]:
 async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     stop = asyncio.Event()
 
-    def on_signal(number: int) -> None:
-        if stop.is_set():
-            _log.warning("second signal: leaving at once", extra={"action": "forced"})
-            os._exit(128 + number)
-        _log.info("signal: draining", extra={"action": "drain", "signal": signal.Signals(number).name})
-        stop.set()
-
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
+        loop.add_signal_handler(number, take_signal, number, stop)
     await main(stop)
+
+
+def take_signal(number: signal.Signals, stop: asyncio.Event) -> None:
+    """Set `stop`, or leave at once if it is set."""
+    if stop.is_set():
+        _log.warning("second signal: leaving at once", extra={"action": "forced"})
+        os._exit(128 + number)
+    _log.info("signal: draining", extra={"action": "drain", "signal": number.name})
+    stop.set()
 
 
 def _secrets(settings: Settings) -> tuple[str, ...]:

@@ -180,9 +180,10 @@ def _problem(model: type[Settings], error: Mapping[str, Any]) -> str:
     name = str(error["loc"][0]) if error["loc"] else ""
     message = str(error["msg"]).removeprefix("Value error, ")
     if name not in model.model_fields:
-        return message
+        return f"{name}: there is no such setting" if error["type"] == "extra_forbidden" else message
     extra = _extra(model, name)
-    where = f"{extra['flags'][0]} ({extra['env'][0]})" if extra["flags"] else str(extra["env"][0])
+    names = [*extra["flags"][:1], *extra["env"][:1]]
+    where = f"{names[0]} ({names[1]})" if names[1:] else str(names[0])
     if error["type"] == "missing":
         return f"{where} is missing: give {model.model_fields[name].description}"
     return f"{where}: {message}"
@@ -231,7 +232,7 @@ def run_command(app: typer.Typer | Callable[..., None], *, name: str) -> None:
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(name)(app)
         app = single
-    _load_env_file([getattr(info.callback, "settings", None) for info in app.registered_commands])
+    _load_env_file([getattr(callback, "settings", None) for callback in _callbacks(app)])
     _move_secrets_to_environment(sys.argv[1:])
     try:
         get_command(app)(prog_name=name)
@@ -239,6 +240,11 @@ def run_command(app: typer.Typer | Callable[..., None], *, name: str) -> None:
         for problem in error.problems:
             sys.stderr.write(f"{name}: {problem}\n")
         sys.exit(error.exit_code)
+
+
+def _callbacks(app: typer.Typer) -> list[Callable[..., Any] | None]:
+    groups = [group.typer_instance for group in app.registered_groups if group.typer_instance is not None]
+    return [info.callback for info in app.registered_commands] + [one for group in groups for one in _callbacks(group)]
 
 
 def _load_env_file(models: Sequence[type[Settings] | None]) -> None:

@@ -17,6 +17,7 @@ from eventbus.amqp.link import Link
 from eventbus.amqp.rpc import RpcClient
 from eventbus.coordinator_client import CoordinatorClient
 from eventbus.names import Names
+from eventbus.parent import PARENT_GONE, tie_to_parent
 from eventbus.process import run_process, unless_stopped
 from eventbus.settings import command, run_command
 from ops.broker_node import BrokerNode
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 CONFIG_TIMEOUT_S = 60.0
 
 
-async def _run(settings: RunSettings, stop: asyncio.Event) -> None:
+async def _run(settings: RunSettings, stop: asyncio.Event, *, is_child: bool) -> None:
+    if is_child:
+        asyncio.get_running_loop().add_signal_handler(PARENT_GONE, stop.set)
     printer = LinePrinter(sys.stdout)
     async with contextlib.AsyncExitStack() as stack:
         url, node = settings.amqp_url.get_secret_value(), None
@@ -86,18 +89,14 @@ async def _start(settings: RunSettings, fleet: Fleet, broker: Broker, say: Calla
         simulator = await fleet.start_simulator("--shards", shards, "--rate", str(settings.sim_rate))
         say(f"the simulated Discord is controlled at {simulator.control_url}")
     fleet.add_coordinator()
-    for _ in range(settings.process_count):
-        fleet.add_consumer(
-            "--entrypoint",
-            settings.entrypoint,
-            "--entrypoint-dir",
-            str((settings.entrypoint_dir or Path()).resolve()),
-            "--group",
-            settings.group,
-        )
+    if settings.entrypoint is not None:
+        directory = str((settings.entrypoint_dir or Path()).resolve())
+        what = ("--entrypoint", settings.entrypoint, "--entrypoint-dir", directory, "--group", settings.group)
+        for _ in range(settings.process_count):
+            fleet.add_consumer(*what)
     shard_count = await _shard_count(broker, settings.namespace)
-    # Before the first dispatch comes, the group's queue is there.
-    await fleet.wait_until_consuming(broker, settings.group, count=1, timeout_s=CONFIG_TIMEOUT_S)
+    if settings.process_count:  # before the first dispatch comes, the group's queue is there
+        await fleet.wait_until_consuming(broker, settings.group, count=1, timeout_s=CONFIG_TIMEOUT_S)
     capacity = math.ceil(shard_count / settings.worker_count)
     for _ in range(settings.worker_count):
         fleet.add_worker("--shards", "auto", "--capacity", str(capacity))
@@ -140,7 +139,8 @@ def _environment(settings: RunSettings, amqp_url: str) -> dict[str, str]:
 
 def _main(settings: RunSettings) -> None:
     """Run a bot on this machine: coordinator, gateway workers and consumers as processes, and RabbitMQ if need be."""
-    run_process("gw-run", settings, lambda stop: _run(settings, stop))
+    is_child = tie_to_parent("gw-run")
+    run_process("gw-run", settings, lambda stop: _run(settings, stop, is_child=is_child))
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import SecretStr, ValidationInfo, field_validator, model_validator
 
 from eventbus.settings import BotSettings, check_name, setting
 
@@ -25,10 +25,12 @@ class RunSettings(BotSettings):
         secret=True,
         shown_default="needed without --sim",
     )
-    entrypoint: str = setting(
+    entrypoint: str | None = setting(
+        None,
         help="the function that sets the bot up, as module:function; it is called with the bot",
         flags=["--entrypoint", "-ep"],
         env=["GW_ENTRYPOINT", "ORCHESTRATOR_ENTRYPOINT"],
+        shown_default="needed, but with --process-count 0",
         pattern=r"^[^:\s]+:[^:\s]+$",
     )
     entrypoint_dir: Path | None = setting(
@@ -57,11 +59,11 @@ class RunSettings(BotSettings):
     )
     process_count: int = setting(
         os.cpu_count() or 1,
-        help="consumer processes",
+        help="consumer processes; 0 runs the others only: coordinator and gateway workers",
         flags=["--process-count"],
         env=["GW_PROCESS_COUNT", "ORCHESTRATOR_PROCESS_COUNT"],
         shown_default="number of CPUs",
-        ge=1,
+        ge=0,
         le=1000,
     )
     worker_count: int = setting(
@@ -89,6 +91,16 @@ class RunSettings(BotSettings):
     @classmethod
     def _group_is_a_name(cls, value: str) -> str:
         return check_name(value)
+
+    @field_validator("process_count")
+    @classmethod
+    def _entrypoint_is_there(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("entrypoint", "") is None:
+            raise ValueError(
+                "--entrypoint (GW_ENTRYPOINT) is missing: name the function that sets the bot up as module:function,"
+                " or give 0 to run no consumers"
+            )
+        return value
 
     @model_validator(mode="after")
     def _token_is_there(self) -> Self:

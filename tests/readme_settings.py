@@ -10,6 +10,7 @@ from coordinator.settings import CoordinatorSettings
 from eventbus.settings import settings_table
 from gateway_workers.settings import WorkerSettings
 from ops.ctl_cli import StateSettings
+from ops.ctl_fleet import MovingSettings
 from ops.run_settings import RunSettings
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -19,6 +20,7 @@ COMMANDS = {
     "gw-coordinator": CoordinatorSettings,
     "gw-run": RunSettings,
     "gw-ctl": StateSettings,
+    "gw-ctl drain, rebalance": MovingSettings,
 }
 _TABLE = re.compile(r"(?m)^\| flag \|.*\n(?:\|.*\n)+")
 

@@ -6,10 +6,12 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aio_pika import DeliveryMode, Message
+from aio_pika import DeliveryMode
+from aio_pika.exceptions import ChannelInvalidStateError
 
 from eventbus.amqp.border import broker_border
-from eventbus.amqp.rpc import publish_routed
+from eventbus.amqp.exact_message import ExactMessage
+from eventbus.amqp.store_channel import StoreChannel
 from eventbus.errors import BrokerLostError, UnroutableError
 
 if TYPE_CHECKING:
@@ -26,7 +28,11 @@ _log = logging.getLogger(__name__)
 SETTLE_TIMEOUT_S = 10.0
 MAX_DEAD_LETTERS = 100_000
 MAX_REASON_LENGTH = 1000
+MAX_READINGS = 1_000_000
+"""Reading letters counts as delivering them, and RabbitMQ 4 drops what was delivered 20 times unless told otherwise."""
+QUARANTINE_LANE = "quarantine"
 _ATTEMPTS_HEADER = "x-delivery-count"
+_HEADERS_OF_A_COPY = frozenset({"failed_attempts", "unsettled_deliveries"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,9 +74,17 @@ class Delivery:
         return (count if isinstance(count, int) else 0) + 1
 
     @property
+    def unsettled_count(self) -> int:
+        """How often it was delivered before and never settled, as far as the queue counts."""
+        return self.attempts - 1
+
+    @property
     def is_gone(self) -> bool:
         """Whether its channel is closed, so that it cannot be settled any more."""
-        return bool(self.message.channel.is_closed)
+        try:
+            return bool(self.message.channel.is_closed)
+        except ChannelInvalidStateError:  # how aio-pika says that it is closed
+            return True
 
     async def ack(self) -> bool:
         """Tell the broker to forget it; False if it comes again because the connection is gone."""
@@ -95,49 +109,68 @@ class DeadLetters:
 
     def __init__(self, link: Link, names: Names, group: str) -> None:
         self._queue = names.dead(group)
-        self._link = link
-        self._channel: AbstractChannel | None = None
+        self._channel = StoreChannel(link)
         link.on_connect(self._set_up)
 
     async def _set_up(self, connection: AbstractConnection) -> None:
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        channel = await connection.channel(publisher_confirms=False)
         await declare_dead_letters(channel, self._queue)
-        self._channel = channel
+        await channel.close()
 
-    async def put(self, delivery: Delivery, reason: str) -> None:
+    async def put(self, delivery: Delivery, reason: str, *, attempts: int) -> None:
         """Store a copy, with reason, origin and attempts in its headers, and wait for the confirm.
 
         Raises BrokerLostError or UnroutableError; then nothing is known to be stored.
         """
-        message = Message(
-            delivery.body,
-            headers={
-                **{name: _kept(value) for name, value in delivery.headers.items()},
-                "reason": reason[:MAX_REASON_LENGTH],
-                "origin": delivery.queue,
-                "attempts": delivery.attempts,
-            },
-            content_type=delivery.message.content_type,
-            message_id=delivery.message_id,
-            type=delivery.event_type,
-            delivery_mode=DeliveryMode.PERSISTENT,
-        )
-        _ = self._link.connection
-        if self._channel is None or self._channel.is_closed:
-            raise BrokerLostError("the connection to RabbitMQ is being opened again")
+        added = {"reason": reason[:MAX_REASON_LENGTH], "origin": delivery.queue, "attempts": attempts}
+        message = copy_of(delivery, added)
         try:
-            await publish_routed(self._channel, "", self._queue, message)
-        except UnroutableError:
-            await declare_dead_letters(self._channel, self._queue)  # deleted behind our back
-            await publish_routed(self._channel, "", self._queue, message)
+            await self._channel.store(message, routing_key=self._queue)
+        except UnroutableError:  # deleted behind our back
+            async with broker_border("the queue of dead letters was not declared", timeout_s=SETTLE_TIMEOUT_S):
+                await declare_dead_letters(await self._channel.open(), self._queue)
+            await self._channel.store(message, routing_key=self._queue)
 
 
-def _kept(value: Any) -> Any:  # noqa: ANN401 - any AMQP value
-    """pamqp sends a float in single precision, which is minutes off for a time: whole seconds are nearer."""
-    return round(value) if isinstance(value, float) else value
+class Quarantine:
+    """The lane of one group whose dispatches are handled alone."""
+
+    def __init__(self, link: Link, names: Names, group: str) -> None:
+        self._queue = names.group(group, QUARANTINE_LANE)
+        self._channel = StoreChannel(link)
+
+    async def put(self, delivery: Delivery, *, unsettled_count: int) -> None:
+        """Store a copy that says how often the dispatch was delivered and never settled, and wait for the confirm.
+
+        Raises BrokerLostError or UnroutableError; then nothing is known to be stored.
+        """
+        message = copy_of(delivery, {"unsettled_deliveries": unsettled_count})
+        await self._channel.store(message, routing_key=self._queue)
+
+
+def copy_of(delivery: Delivery, added: Mapping[str, Any]) -> ExactMessage:
+    """The dispatch again, with `added` headers instead of what the broker and former copies say of its way."""
+    kept = {
+        name: value
+        for name, value in delivery.headers.items()
+        if name not in _HEADERS_OF_A_COPY and not name.startswith("x-")
+    }
+    return ExactMessage(
+        delivery.body,
+        headers={**kept, **added},
+        content_type=delivery.message.content_type,
+        message_id=delivery.message_id,
+        type=delivery.event_type,
+        delivery_mode=DeliveryMode.PERSISTENT,
+    )
 
 
 async def declare_dead_letters(channel: AbstractChannel, queue: str) -> None:
     """Declare a group's queue of dead letters."""
-    arguments: FieldTable = {"x-queue-type": "quorum", "x-max-length": MAX_DEAD_LETTERS, "x-overflow": "drop-head"}
+    arguments: FieldTable = {
+        "x-queue-type": "quorum",
+        "x-max-length": MAX_DEAD_LETTERS,
+        "x-overflow": "drop-head",
+        "x-delivery-limit": MAX_READINGS,
+    }
     await channel.declare_queue(queue, durable=True, arguments=arguments, timeout=SETTLE_TIMEOUT_S)

@@ -10,7 +10,7 @@ import aiormq.exceptions
 from aio_pika import ExchangeType
 
 from eventbus.amqp.border import broker_border
-from eventbus.amqp.deliveries import Delivery, declare_dead_letters
+from eventbus.amqp.deliveries import QUARANTINE_LANE, Delivery, declare_dead_letters
 from eventbus.amqp.link import close_quietly
 from eventbus.errors import BrokerLostError
 from eventbus.names import INTERACTION_LANE
@@ -29,7 +29,12 @@ _log = logging.getLogger(__name__)
 METHOD_TIMEOUT_S = 10.0
 DELIVERY_LIMIT = 20
 INTERACTION_CREATE = "INTERACTION_CREATE"
-LANES: tuple[str | None, ...] = (None, INTERACTION_LANE)
+LANES: tuple[str | None, ...] = (None, INTERACTION_LANE, QUARANTINE_LANE)
+
+
+def slot_count(lane: str | None, prefetch_count: int) -> int:
+    """How many deliveries of `lane` a process handles at once: in quarantine one, so that it alone is to blame."""
+    return 1 if lane == QUARANTINE_LANE else prefetch_count
 
 
 class GroupQueues:
@@ -67,10 +72,13 @@ class GroupQueues:
         """The event types that this process bound."""
         return self._bound
 
-    async def sync(self) -> None:
-        """Bind what came to be wanted, unbind what is no longer. Raises BrokerLostError: the next connect does it."""
+    async def sync(self, *, again: bool = False) -> None:
+        """Bind what came to be wanted, or `again` all that is; unbind what is no longer.
+
+        Raises BrokerLostError: the next connect does it.
+        """
         async with self._lock, broker_border(f"the bindings of group {self._group!r} were not changed"):
-            await self._bind(self._wanted(), again=False)
+            await self._bind(self._wanted(), again=again)
 
     async def stop(self) -> None:
         """Take no more deliveries; those that came can still be settled."""
@@ -122,7 +130,7 @@ class GroupQueues:
     async def _consume(self, connection: AbstractConnection, lane: str | None) -> tuple[AbstractQueue, str]:
         channel = await connection.channel(publisher_confirms=False)
         self._watch(connection, channel)
-        await channel.set_qos(prefetch_count=self._prefetch_count, timeout=METHOD_TIMEOUT_S)
+        await channel.set_qos(prefetch_count=slot_count(lane, self._prefetch_count), timeout=METHOD_TIMEOUT_S)
         queue = await self._declare(channel, lane)
 
         async def take(message: AbstractIncomingMessage) -> None:

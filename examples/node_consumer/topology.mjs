@@ -2,7 +2,12 @@
 
 import { Refusal } from './settings.mjs';
 
-const DEAD_LETTERS = { 'x-queue-type': 'quorum', 'x-max-length': 100_000, 'x-overflow': 'drop-head' };
+const DEAD_LETTERS = {
+  'x-queue-type': 'quorum',
+  'x-max-length': 100_000,
+  'x-overflow': 'drop-head',
+  'x-delivery-limit': 1_000_000,
+};
 const REFUSED = [403, 406]; // no permission; exists with other arguments
 
 /** Declare the queues of the group and bind them to these event types; all of it may exist. */

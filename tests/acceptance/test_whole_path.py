@@ -101,7 +101,7 @@ async def test_promise_4_a_killed_coordinator_changes_nothing_and_its_successor_
     (coordinator,) = stage.fleet.coordinators
     send_signal(coordinator, signal.SIGKILL)
     await until(lambda: _restarted(coordinator), "the coordinator runs again")
-    await until(lambda: _said_twice(stage, "granting from now on"), "the successor leads")
+    await until(lambda: _said(stage, "granting from now on", count=2), "the successor leads")
     await asyncio.sleep(2.5)  # every worker has renewed with the successor
     await stage.simulator.stop_traffic()
 
@@ -111,6 +111,30 @@ async def test_promise_4_a_killed_coordinator_changes_nothing_and_its_successor_
     assert (result.lost, result.duplicated) == (0, 0), result.lost_by_type
     assert (verdict["identifies"], verdict["resumes"], verdict["violations"]) == (2, 0, [])
     assert not stage.said("lease lost")
+
+
+async def test_promise_4_a_stand_by_leads_when_the_leader_is_killed_and_no_shard_notices(stage: Stage) -> None:
+    await stage.start("--shards", "2", "--max-concurrency", "2", "--rate", "50")
+    stage.fleet.add_worker("--shards", "0-1")
+    await stage.connected(2)
+    leader = stage.fleet.coordinators[0]
+    stage.fleet.add_coordinator()
+    await until(lambda: _said(stage, "whoever gets the requests leads", count=2), "the stand-by is connected")
+    leader.stopping.set()  # not to be started again
+    send_signal(leader, signal.SIGKILL)
+    await until(lambda: _said(stage, "granting from now on", count=2), "the stand-by leads")
+    leaving = stage.fleet.workers[0]
+    stage.fleet.add_worker("--shards", "0-1")
+    await until(lambda: _registered(stage, 2), "a worker registered with the new leader")
+    await stage.fleet.supervisor.stop([leaving])
+    await until(lambda: _resumes(stage, 2), "the new leader handed both sessions over")
+    await stage.simulator.stop_traffic()
+
+    result = await stage.handled()
+    verdict = await stage.simulator.verdict()
+
+    assert (result.lost, result.duplicated) == (0, 0), result.lost_by_type
+    assert (verdict["identifies"], verdict["violations"]) == (2, [])
 
 
 async def test_promise_3_sixteen_shards_start_within_one_window_at_concurrency_16(stage: Stage) -> None:
@@ -146,5 +170,5 @@ async def _restarted(child: object) -> bool:
     return bool(child.restart_count and child.pid)  # type: ignore[attr-defined]
 
 
-async def _said_twice(stage: Stage, text: str) -> bool:
-    return len(stage.said(text)) >= 2
+async def _said(stage: Stage, text: str, *, count: int) -> bool:
+    return len(stage.said(text)) >= count

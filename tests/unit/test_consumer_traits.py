@@ -99,6 +99,7 @@ def test_every_concrete_event_of_a_dispatch_is_in_the_table() -> None:
     assert left == set()
 
 
+@pytest.mark.timeout(200)
 @pytest.mark.skipif(hikari.__version__ == "2.6.0", reason="it is this test that runs there")
 def test_all_this_holds_on_the_oldest_hikari_too() -> None:
     assert OLDEST.is_dir(), "run the project's set-up: it puts the oldest hikari there"
@@ -110,12 +111,14 @@ def test_all_this_holds_on_the_oldest_hikari_too() -> None:
             "-q",
             __file__,
             str(Path(__file__).with_name("test_consumer_event_manager.py")),
+            str(Path(__file__).with_name("test_parity.py")),
+            str(Path(__file__).with_name("test_parity_events.py")),
         ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(OLDEST)},
         capture_output=True,
         text=True,
-        timeout=80,
+        timeout=180,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr

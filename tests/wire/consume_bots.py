@@ -43,7 +43,8 @@ def setup(bot: Bot) -> None:
         content = event.content or ""
         record("message", content=content, id=str(event.message_id), redelivered=dispatch.redelivered,
                seq=dispatch.seq, shard=dispatch.shard, session=dispatch.session_id, replayed=dispatch.replayed,
-               token=dispatch.fencing_token, received_at=dispatch.received_at, shard_id=event.shard.id)  # fmt: skip
+               token=dispatch.fencing_token, received_at=dispatch.received_at, shard_id=event.shard.id,
+               attempt=dispatch.attempt)  # fmt: skip
         await obey(bot, content.split(" ")[0])
         record("end", content=content)
 
@@ -60,6 +61,9 @@ async def on_failure(event: hikari.ExceptionEvent[Any]) -> None:
 
 async def on_interaction(event: hikari.InteractionCreateEvent) -> None:
     record("interaction", id=str(event.interaction.id))
+    interaction = event.interaction
+    if isinstance(interaction, hikari.ComponentInteraction) and interaction.custom_id == "fail":
+        raise ValueError("as told")
 
 
 async def on_typing(event: hikari.TypingEvent) -> None:
@@ -70,8 +74,12 @@ async def obey(bot: Bot, word: str) -> None:
     match word:
         case "fail":
             raise ValueError("as told")
+        case "flaky" if (dispatch := current_dispatch()) is not None and dispatch.attempt < 3:
+            raise ValueError("not yet")
         case "hold":
             await hold()
+        case "nap":
+            await asyncio.sleep(0.1)
         case "crash":
             os._exit(9)
         case "close":

@@ -29,6 +29,7 @@ COMMANDS = Path(sys.executable).parent
 BOTS = Path(__file__).parent
 BOT_TOKEN = "bot.token.of-the-tests"
 PATIENCE_S = 60.0
+START_PATIENCE_S = 80.0
 SHARD_COUNT = 2
 AUTHOR = {"id": "3", "username": "u", "discriminator": "0", "avatar": None, "global_name": None}
 
@@ -119,6 +120,9 @@ class ConsumeProcess:
 
         await eventually(is_logged)
 
+    async def until_logged_or_ended(self, action: str) -> None:
+        await eventually(lambda: self.logged(action) or self.process.poll() is not None)
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
@@ -172,7 +176,10 @@ class Rig:
     async def started(self, *arguments: str, **environment: str) -> ConsumeProcess:
         """One that consumes."""
         process = self.start(*arguments, **environment)
-        await process.until_logged("consuming")
+        async with asyncio.timeout(START_PATIENCE_S):
+            while not process.logged("consuming"):
+                assert process.process.poll() is None, process.sentences
+                await asyncio.sleep(0.05)
         return process
 
     @property
@@ -197,13 +204,7 @@ class Rig:
     async def publish_raw(self, event_type: str, body: bytes, *, shard: int = 0, **changes: Any) -> None:
         """A frame, as a worker publishes it, unless `changes` say otherwise. DeliveryError: nobody wants it."""
         self._seq += 1
-        headers = {
-            "shard": shard,
-            "shard_count": SHARD_COUNT,
-            "fencing_token": 5,
-            "replayed": False,
-            "received_at": int(time.time()),  # aio-pika would make a float a single
-        }
+        headers = plain_headers(shard)
         properties: dict[str, Any] = {
             "content_type": "application/json",
             "delivery_mode": aio_pika.DeliveryMode.PERSISTENT,
@@ -235,6 +236,10 @@ class Rig:
         declared = await self.observer.declare_queue(queue, passive=True)
         return declared.declaration_result.message_count or 0
 
+    def closing_counts(self, process: ConsumeProcess) -> dict[str, Any]:
+        """What a process that ended said it had counted."""
+        return process.logged("closed")[-1]
+
     async def dead_letters(self, *, count: int = 1) -> list[aio_pika.abc.AbstractIncomingMessage]:
         queue = await self.observer.get_queue(self.names.dead(self.group))
         found: list[aio_pika.abc.AbstractIncomingMessage] = []
@@ -250,7 +255,8 @@ class Rig:
 
     async def has_settled_all(self) -> bool:
         """Whether the queue is empty when all its consumers are gone: nothing is left unacknowledged."""
-        return await self.ready_count(self.queue) == 0 and await self.ready_count(f"{self.queue}.interactions") == 0
+        lanes = (self.queue, f"{self.queue}.interactions", f"{self.queue}.quarantine")
+        return not any([await self.ready_count(lane) for lane in lanes])
 
 
 @contextlib.asynccontextmanager
@@ -264,8 +270,26 @@ async def rig(fleet: Fleet, observer: AbstractChannel, directory: Path) -> Any:
             if process.process.poll() is None:
                 process.process.kill()
             process.process.wait()
-        for queue in (tested.queue, f"{tested.queue}.interactions", tested.names.dead(tested.group)):
+        for queue in (
+            tested.queue,
+            f"{tested.queue}.interactions",
+            f"{tested.queue}.quarantine",
+            tested.names.dead(tested.group),
+        ):
             await observer.queue_delete(queue)
+
+
+def plain_headers(shard: int = 0, **changes: Any) -> dict[str, Any]:
+    """The headers of a dispatch, as a worker sets them."""
+    received_at = int(time.time())  # aio-pika would make a float a single
+    return {
+        "shard": shard,
+        "shard_count": SHARD_COUNT,
+        "fencing_token": 5,
+        "replayed": False,
+        "received_at": received_at,
+        **changes,
+    }
 
 
 def message(content: str, number: int = 1) -> dict[str, Any]:
@@ -282,12 +306,12 @@ def typing(channel: int) -> dict[str, Any]:
     return {"channel_id": str(channel), "user_id": "3", "timestamp": 1767312000}
 
 
-def interaction(number: int) -> dict[str, Any]:
+def interaction(number: int, custom_id: str = "c") -> dict[str, Any]:
     """`d` of an INTERACTION_CREATE: a button was pressed in a direct message."""
     return {
         "id": str(number), "application_id": "8", "type": 3, "token": "t", "version": 1, "channel_id": "2",
         "channel": {"id": "2", "type": 1, "last_message_id": None, "recipients": [AUTHOR]}, "user": AUTHOR,
         "locale": "en-US", "entitlements": [], "authorizing_integration_owners": {}, "context": 1,
-        "data": {"custom_id": "c", "component_type": 2}, "message": message("m", 9), "app_permissions": "0",
+        "data": {"custom_id": custom_id, "component_type": 2}, "message": message("m", 9), "app_permissions": "0",
         "attachment_size_limit": 1,
     }  # fmt: skip

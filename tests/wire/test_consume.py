@@ -213,9 +213,8 @@ async def test_after_the_broker_was_lost_everything_is_there_again(rig: Rig, pro
     await rig.say("meanwhile")
     proxy.accept()
     await rig.until_recorded("message", content="meanwhile")
-    assert [one["redelivered"] for one in await rig.until_recorded("message", content="hold", count=2)] == [False, True]
     rig.let_go()
-    await rig.until_recorded("end", content="hold", count=2)
+    await rig.until_recorded("end", content="hold")
     await rig.say("subscribe")
 
     async def is_wanted() -> bool:
@@ -227,6 +226,9 @@ async def test_after_the_broker_was_lost_everything_is_there_again(rig: Rig, pro
     assert await rig.is_wanted("TYPING_START", typing(9))
     await rig.until_recorded("typing", channel="9")
     assert await process.stop() == 0
+    assert len(rig.recorded("message", content="hold")) == 1  # the copy that came again waited for the first to end
+    assert rig.closing_counts(process)["duplicates_dropped"] >= 1
+    assert not process.logged("channel_lost")  # nothing was settled twice
     assert await rig.has_settled_all()
 
 

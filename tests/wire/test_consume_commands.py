@@ -5,46 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aio_pika import Message
 
 from eventbus import messages
 from tests.wire import consume_rig
 from tests.wire.consume_rig import Rig
+from tests.wire.shard_holder import Holder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+    from aio_pika.abc import AbstractChannel
 
 GUILD = str(5 << 22)
-
-
-class Holder:
-    """Holds shards by hand: keeps the commands that come and answers as told."""
-
-    def __init__(self, rig: Rig) -> None:
-        self._rig = rig
-        self.commands: list[messages.GatewayCommand] = []
-        self.answer: Callable[[messages.GatewayCommand], messages.Message] = lambda command: messages.CommandSent(
-            shard=command.shard
-        )
-
-    async def hold(self, *shards: int) -> None:
-        channel = self._rig.observer
-        exchange = await channel.declare_exchange(self._rig.names.shard, type="direct", durable=True)
-        queue = await channel.declare_queue(exclusive=True, auto_delete=True)
-        for shard in shards:
-            await queue.bind(exchange, str(shard))
-        await queue.consume(self._take, no_ack=True)
-
-    async def _take(self, message: AbstractIncomingMessage) -> None:
-        command = messages.decode(messages.inbox_message, message.body)
-        assert isinstance(command, messages.GatewayCommand)
-        self.commands.append(command)
-        assert message.reply_to is not None
-        reply = Message(messages.encode(self.answer(command)), correlation_id=message.correlation_id)
-        await self._rig.observer.default_exchange.publish(reply, message.reply_to)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +39,7 @@ async def result(rig: Rig, word: str) -> dict[str, Any]:
 
 
 async def test_commands_reach_the_holder_with_the_body_that_discord_wants(rig: Rig) -> None:
-    holder = Holder(rig)
+    holder = Holder(rig.observer, rig.names)
     await holder.hold(0, 1)
     for word in ("presence", "voice", "members", "channels"):
         assert (await result(rig, word))["error"] is None
@@ -82,7 +55,7 @@ async def test_commands_reach_the_holder_with_the_body_that_discord_wants(rig: R
 
 
 async def test_a_presence_for_the_bot_reaches_every_shard(rig: Rig) -> None:
-    holder = Holder(rig)
+    holder = Holder(rig.observer, rig.names)
     await holder.hold(0, 1)
     assert (await result(rig, "everywhere"))["error"] is None
     assert sorted(command.shard for command in holder.commands) == [0, 1]
@@ -95,7 +68,7 @@ async def test_a_shard_that_nobody_holds_is_an_answer_at_once(rig: Rig) -> None:
 
 
 async def test_shards_that_failed_are_counted(rig: Rig) -> None:
-    holder = Holder(rig)
+    holder = Holder(rig.observer, rig.names)
     await holder.hold(1)
     outcome = await result(rig, "everywhere")
     assert outcome["error"] == "SomeShardsFailedError"
@@ -104,7 +77,7 @@ async def test_shards_that_failed_are_counted(rig: Rig) -> None:
 
 
 async def test_a_refusal_says_when_to_try_again(rig: Rig) -> None:
-    holder = Holder(rig)
+    holder = Holder(rig.observer, rig.names)
     holder.answer = lambda _: messages.Failure(
         code=messages.ErrorCode.RATE_LIMITED, message="too many sends", retry_after_s=12.5
     )
@@ -119,21 +92,21 @@ async def test_a_refusal_says_when_to_try_again(rig: Rig) -> None:
     [(messages.ErrorCode.NO_HOLDER, "NoHolderError"), (messages.ErrorCode.TIMED_OUT, "CommandTimeoutError")],
 )
 async def test_a_failure_of_the_holder_is_a_typed_error(rig: Rig, code: messages.ErrorCode, error: str) -> None:
-    holder = Holder(rig)
+    holder = Holder(rig.observer, rig.names)
     holder.answer = lambda _: messages.Failure(code=code, message="as told")
     await holder.hold(0)
     assert (await result(rig, "presence"))["error"] == error
 
 
 async def test_an_answer_that_cannot_be_read_is_a_typed_error(rig: Rig) -> None:
-    holder = Holder(rig)
+    holder = Holder(rig.observer, rig.names)
     holder.answer = lambda _: messages.Poke()
     await holder.hold(0)
     assert (await result(rig, "presence"))["error"] == "CommandError"
 
 
 async def test_a_payload_that_is_too_large_is_never_sent(rig: Rig) -> None:
-    holder = Holder(rig)
+    holder = Holder(rig.observer, rig.names)
     await holder.hold(0)
     outcome = await result(rig, "big")
     assert outcome["error"] == "CommandTooLargeError"
