@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 METHOD_TIMEOUT_S = 10.0
+SYNC_TIMEOUT_S = 600.0
+"""For all bindings: a busy connection answers each method late, and a call that is given up closes its channel."""
 DELIVERY_LIMIT = 20
 INTERACTION_CREATE = "INTERACTION_CREATE"
 LANES: tuple[str | None, ...] = (None, INTERACTION_LANE, QUARANTINE_LANE)
@@ -77,7 +79,8 @@ class GroupQueues:
 
         Raises BrokerLostError: the next connect does it.
         """
-        async with self._lock, broker_border(f"the bindings of group {self._group!r} were not changed"):
+        what = f"the bindings of group {self._group!r} were not changed"
+        async with self._lock, broker_border(what, timeout_s=SYNC_TIMEOUT_S):
             await self._bind(self._wanted(), again=again)
 
     async def stop(self) -> None:
