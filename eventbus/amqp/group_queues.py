@@ -115,14 +115,21 @@ class GroupQueues:
         return await channel.declare_queue(name, durable=True, arguments=arguments, timeout=METHOD_TIMEOUT_S)
 
     async def _bind(self, wanted: frozenset[str], *, again: bool) -> None:
-        for event_type in sorted(wanted if again else wanted - self._bound):
-            queue = self._queue_of(event_type)
-            exchange = self._names.event(event_type)
-            await queue.channel.declare_exchange(exchange, ExchangeType.TOPIC, durable=True, timeout=METHOD_TIMEOUT_S)
-            await queue.bind(exchange, "#", timeout=METHOD_TIMEOUT_S)
+        coming = sorted(wanted if again else wanted - self._bound)
+        for event_type in coming:
+            await self._bind_unanswered(event_type)
         for event_type in sorted(self._bound - wanted):
             await self._queue_of(event_type).unbind(self._names.event(event_type), "#", timeout=METHOD_TIMEOUT_S)
+        if coming:  # the answer to this one comes behind all others, or their refusal does
+            await self._queue_of(coming[-1]).bind(self._names.event(coming[-1]), "#", timeout=METHOD_TIMEOUT_S)
         self._bound = wanted
+
+    async def _bind_unanswered(self, event_type: str) -> None:
+        """Without waiting for answers: a round trip for each would take a busy process many seconds."""
+        queue, exchange = self._queue_of(event_type), self._names.event(event_type)
+        channel = await queue.channel.get_underlay_channel()
+        await channel.exchange_declare(exchange, exchange_type="topic", durable=True, nowait=True)
+        await channel.queue_bind(queue.name, exchange, "#", nowait=True)
 
     def _queue_of(self, event_type: str) -> AbstractQueue:
         lane = INTERACTION_LANE if event_type == INTERACTION_CREATE else None
