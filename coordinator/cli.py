@@ -18,13 +18,13 @@ from eventbus.amqp.link import Link
 from eventbus.amqp.rpc import RpcServer
 from eventbus.amqp.session_stream import SessionStream
 from eventbus.names import Names
-from eventbus.process import run_process
+from eventbus.process import end_tasks, run_process
 from eventbus.settings import command, run_command
 
 _log = logging.getLogger(__name__)
 
 
-async def _coordinate(settings: CoordinatorSettings) -> None:
+async def _coordinate(settings: CoordinatorSettings, services: list[asyncio.Task[None]]) -> None:
     broker, names = Broker.from_settings(settings), Names(settings.namespace)
     coordinator_id = f"coordinator-{os.getpid()}-{secrets.token_hex(3)}"
     link = Link(broker, name=coordinator_id)
@@ -50,10 +50,12 @@ async def _coordinate(settings: CoordinatorSettings) -> None:
         try:
             await link.open(timeout_s=settings.connect_timeout_s)
             async with asyncio.TaskGroup() as group:
-                group.create_task(link.keep(), name="link")
-                group.create_task(server.serve(), name="requests")
-                group.create_task(service.watch(), name="watch")
-                group.create_task(service.keep_budget(), name="identify budget")
+                services += [
+                    group.create_task(link.keep(), name="link"),
+                    group.create_task(server.serve(), name="requests"),
+                    group.create_task(service.watch(), name="watch"),
+                    group.create_task(service.keep_budget(), name="identify budget"),
+                ]
         finally:
             await link.close()
 
@@ -71,10 +73,11 @@ def _serve_on(link: Link, names: Names, control: ControlChannel, service: Coordi
 
 
 async def _until(stop: asyncio.Event, settings: CoordinatorSettings) -> None:
+    services: list[asyncio.Task[None]] = []
     async with asyncio.TaskGroup() as group:
-        work = group.create_task(_coordinate(settings), name="coordinator")
+        work = group.create_task(_coordinate(settings, services), name="coordinator")
         await stop.wait()
-        work.cancel()
+        await end_tasks([work, *services])
 
 
 def _run(settings: CoordinatorSettings) -> None:

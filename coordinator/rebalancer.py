@@ -9,6 +9,7 @@ from coordinator.fleet_state import is_late
 from coordinator.hand_over_book import CONNECTED
 from coordinator.placement import Candidate
 from coordinator.rebalance import Move, plan_drain, plan_spread
+from coordinator.running_shards import RunningShards
 
 if TYPE_CHECKING:
     from coordinator.hand_over_book import HandOver
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 GIVING_AT_ONCE = 2
 """Hand-overs under way from one worker."""
 LANDING_AT_ONCE = 4
-"""Hand-overs under way to one worker, until its sessions run: one that cannot connect does not get all shards."""
+"""Hand-overs under way to one worker, until its sessions run."""
+PROBES_AT_ONCE = 1
+"""The same for a worker that runs no shard yet: one that cannot reach Discord gets a single one."""
 UNSETTLED = frozenset({"granted", "starting", "identifying", "handing_over"})
 """A shard in one of these states would spend an Identify in vain, or is on its way already."""
 
@@ -32,6 +35,7 @@ class Rebalancer:
     def __init__(self, table: LeaseTable, *, after_s: float) -> None:
         self._table = table
         self._after_s = after_s
+        self._running = RunningShards()
         self._worker_ids: tuple[str, ...] = ()
         self._leases: tuple[tuple[str | None, int], ...] = ()
         self._calm_since = 0.0
@@ -55,7 +59,7 @@ class Rebalancer:
         moves = plan_drain(candidates, self._holders(), fixed=self._fixed()) if _any_drains(candidates) else []
         if not moves and self._wants_spread(now):
             moves = plan_spread(candidates, self._holders(), fixed=self._fixed())
-            self._is_spreading = bool(moves) or any(True for _ in self._table.hand_overs)
+            self._is_spreading = bool(moves) or len(self._table.hand_overs) > 0
             self._calm_since = now  # nothing to move: the next look is as long away
         return self._ask(moves, now)
 
@@ -75,6 +79,7 @@ class Rebalancer:
     # Inside
 
     def _watch(self, now: float) -> None:
+        self._running.watch(self._table.shards, now)
         worker_ids = tuple(worker.worker_id for worker in self._table.workers)
         leases = tuple((record.holder, record.fencing_token) for record in self._table.shards)
         if (worker_ids, leases) != (self._worker_ids, self._leases):
@@ -87,11 +92,13 @@ class Rebalancer:
         return self._is_spreading or (self._after_s > 0 and now - self._calm_since >= self._after_s)
 
     def _candidates(self, now: float) -> list[Candidate]:
-        # One that leaves hands over by itself; one that renews late may be frozen: it gets nothing.
+        # One that leaves hands over by itself; one that renews late may be frozen, one whose shards do not connect may
+        # be cut off from Discord: these get nothing.
+        stuck = self._running.stuck(now)
         return [
             Candidate(one.worker_id, one.wanted, one.capacity, 0, one.is_draining)
             for one in self._table.workers
-            if not one.is_leaving and (one.is_draining or not is_late(one, now))
+            if not one.is_leaving and (one.is_draining or not (is_late(one, now) or one.worker_id in stuck))
         ]
 
     def _holders(self) -> dict[int, str]:
@@ -113,7 +120,8 @@ class Rebalancer:
         landing = Counter(one.move.receiver for one in book)
         begun = []
         for move in moves:
-            if giving[move.giver] < GIVING_AT_ONCE and landing[move.receiver] < LANDING_AT_ONCE:
+            room = LANDING_AT_ONCE if self._running.is_proven(move.receiver) else PROBES_AT_ONCE
+            if giving[move.giver] < GIVING_AT_ONCE and landing[move.receiver] < room:
                 giving[move.giver] += 1
                 landing[move.receiver] += 1
                 book.ask(move, fencing_token=records[move.shard].fencing_token, now=now)

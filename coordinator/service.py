@@ -20,7 +20,9 @@ from coordinator.permits import IdentifyPermits
 from coordinator.rebalancer import Rebalancer
 from coordinator.stream_log import StreamLog
 from coordinator.undertaker import Undertaker
+from coordinator.ungranted import Ungranted
 from eventbus import messages
+from eventbus.shard_ranges import format_shards
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -71,6 +73,7 @@ class CoordinatorService:
             on_deposed=self._on_deposed,
         )
         self._rebalancer = Rebalancer(self._table, after_s=settings.rebalance_after_s)
+        self._ungranted = Ungranted()
         self._is_new_fleet = False
         self._is_stale = False
         self._granting = asyncio.Lock()
@@ -102,11 +105,12 @@ class CoordinatorService:
     async def _lead_by_delivery(self) -> None:
         """Whoever gets a request leads. Raises NotReadyError until all that predecessors wrote is known."""
         if self._leadership.on_delivery():
-            is_written = await self._stream_log.begin_term()
-            if is_written and self._leadership.on_caught_up(self._clock()):
-                await self._begin_to_lead()
-            elif self._leadership.phase is Phase.CATCHING_UP:
-                self._leadership.step_back()
+            try:
+                if await self._stream_log.begin_term() and self._leadership.on_caught_up(self._clock()):
+                    await self._begin_to_lead()
+            finally:
+                if self._leadership.phase is Phase.CATCHING_UP:  # else no later request would begin anew
+                    self._leadership.step_back()
         if not self._leadership.knows_the_stream:
             raise NotReadyError("the coordinator reads what its predecessors wrote: ask again", retry_after_s=1.0)
 
@@ -143,6 +147,7 @@ class CoordinatorService:
             await self._grant_free()
             await self._move()
             self._undertaker.warn_of_late_workers()
+            self._warn_of_ungranted()
 
     def _try_to_lead(self) -> None:
         held_count = sum(record.holder is not None for record in self._table.shards)
@@ -181,6 +186,12 @@ class CoordinatorService:
             return
         for grant in reserved:
             self._table.grant(grant.shard, grant.worker_id, grant.fencing_token)
+
+    def _warn_of_ungranted(self) -> None:
+        shards = self._ungranted.overdue(self._table.proposals(), self._clock())
+        if shards:
+            sentence = "free shards are not granted: can their last holder still publish, or does the broker not say?"
+            _log.warning(sentence, extra={"action": "ungranted", "shards": format_shards(shards)})
 
     async def _move(self, *, asker: str | None = None) -> None:
         """Begin the hand-overs that are due; `asker` learns of its own by its reply."""

@@ -55,6 +55,13 @@ class QueueBusyError(RelayError):
     """Another process has a queue for itself now."""
 
 
+class StreamGapError(RelayError):
+    """What a stream gives next is not what must come next: it was cut or deleted meanwhile."""
+
+    def __init__(self, stream: str, expected: int, found: int) -> None:
+        super().__init__(f"the stream {stream!r} should go on at offset {expected} and goes on at {found}")
+
+
 class RemoteError(RelayError):
     """The other side answered with a typed error (`eventbus.messages.Failure`)."""
 

@@ -17,6 +17,7 @@ VERSION: Literal[1] = 1
 T = TypeVar("T")
 
 ShardId = Annotated[int, Field(ge=0, lt=100_000)]
+ShardCount = Annotated[int, Field(ge=1, le=100_000)]
 FencingToken = Annotated[int, Field(ge=0, lt=2**63)]
 ProcessId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
@@ -56,7 +57,7 @@ class Session(Part):
     session_id: Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]  # with `:seq`, it fits into a message_id
     resume_url: Annotated[str, Field(max_length=2048)]
     seq: Annotated[int, Field(ge=0, lt=2**63)]
-    shard_count: Annotated[int, Field(ge=1)]
+    shard_count: ShardCount
 
 
 class HeldLease(Part):
@@ -80,7 +81,7 @@ class Lease(Part):
 class BotConfig(Part):
     """What every process of a bot must agree on; `gateway_url` is Discord's general URL."""
 
-    shard_count: Annotated[int, Field(ge=1)]
+    shard_count: ShardCount
     intents: Annotated[int, Field(ge=0)]
     gateway_url: str
     max_concurrency: Annotated[int, Field(ge=1)]
@@ -388,7 +389,34 @@ class GatewayCommand(Message):
     d: dict[str, Any]
 
 
-InboxMessage = Annotated[Poke | RollCall | GatewayCommand, Field(discriminator="kind")]
+class ApplyPresence(Message):
+    """The holder of `shard` shows Discord what the presence stream says, up to and with the record `record_id`."""
+
+    kind: Literal["apply_presence"] = "apply_presence"
+    shard: ShardId
+    record_id: ProcessId
+
+
+InboxMessage = Annotated[Poke | RollCall | GatewayCommand | ApplyPresence, Field(discriminator="kind")]
+
+# In the presence stream
+
+
+class PresenceRecord(Message):
+    """Some fields of the presence of `shards`, or of all shards (None); the newest record of a field counts.
+
+    `is_first`: what bots begin with; one that equals the `is_first` before it changes nothing.
+    `as_of`: a copy of what the stream said up to that offset, which is about to be forgotten.
+    """
+
+    kind: Literal["presence"] = "presence"
+    shards: Annotated[tuple[ShardId, ...], Field(max_length=1000)] | None = None
+    d: dict[str, Any]
+    is_first: bool = False
+    as_of: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+
+
+PresenceStreamRecord = Annotated[PresenceRecord | Marker, Field(discriminator="kind")]
 
 
 # From the coordinator to everyone, on the control exchange; the routing key is the kind
@@ -429,7 +457,26 @@ class ExchangeRestored(Message):
     event_type: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 
 
-ControlEvent = Annotated[LeaseGranted | LeaseReleased | WorkerDead | ExchangeRestored, Field(discriminator="kind")]
+class LiveShard(Part):
+    """A shard as its holder sees it; `latency_s` is None before the first heartbeat was acknowledged."""
+
+    shard: ShardId
+    fencing_token: FencingToken
+    state: Annotated[str, Field(max_length=32)]
+    latency_s: float | None = None
+
+
+class ShardsStatus(Message):
+    """From a worker: all shards that it runs, when one of them changes and every few seconds."""
+
+    kind: Literal["shards.status"] = "shards.status"
+    worker_id: ProcessId
+    shards: tuple[LiveShard, ...]
+
+
+ControlEvent = Annotated[
+    LeaseGranted | LeaseReleased | WorkerDead | ExchangeRestored | ShardsStatus, Field(discriminator="kind")
+]
 
 
 class CommandSent(Message):
@@ -446,6 +493,7 @@ coordinator_reply: TypeAdapter[CoordinatorReply] = TypeAdapter(CoordinatorReply)
 inbox_message: TypeAdapter[InboxMessage] = TypeAdapter(InboxMessage)
 session_record: TypeAdapter[SessionRecord] = TypeAdapter(SessionRecord)
 command_reply: TypeAdapter[CommandReply] = TypeAdapter(CommandReply)
+presence_stream_record: TypeAdapter[PresenceStreamRecord] = TypeAdapter(PresenceStreamRecord)
 control_event: TypeAdapter[ControlEvent] = TypeAdapter(ControlEvent)
 
 

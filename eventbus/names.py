@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 EVENT_TYPE_PATTERN = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
@@ -30,6 +34,10 @@ class Names:
         """Queue of a consumer group, or of one lane of it."""
         return f"{self.namespace}.group.{group}" + (f".{lane}" if lane else "")
 
+    def owners(self, group: str) -> str:
+        """Fanout exchange on which a group's processes tell what they own; their queues are named after it."""
+        return f"{self.namespace}.owners.{group}"
+
     def dead(self, group: str) -> str:
         """Queue of a group's dead letters."""
         return f"{self.namespace}.dead.{group}"
@@ -38,6 +46,21 @@ class Names:
         """Fanout exchange and queue of what is to come again after `delay_s`; key = the queue to come back to."""
         return f"{self.namespace}.delay.{delay_s}"
 
+    def commands(self, group: str, made: str | None = None) -> str:
+        """Stream of a group's command syncs; with a digest, the queue whose consumers run with those commands."""
+        return f"{self.namespace}.commands.{group}" + (f".{made}" if made else "")
+
+    def command_turn(self, group: str) -> str:
+        """Exclusive queue of the process of a group that syncs commands now."""
+        return f"{self.namespace}.commands.{group}.turn"
+
+    def cache(self, heavy: Iterable[str] = (), what: str | None = None) -> str:
+        """Stream of what changes the guilds, with the `heavy` parts named.
+
+        `what`: `guilds` are its snapshots, `index` says where they lie, `writer` is the lock of who writes one.
+        """
+        return ".".join((self.namespace, "cache", *heavy, *((what,) if what else ())))
+
     def worker(self, worker_id: str) -> str:
         """Exclusive queue of a worker's publishing connection: while it exists, the worker can publish."""
         return f"{self.namespace}.worker.{worker_id}"
@@ -45,6 +68,10 @@ class Names:
     def inbox(self, worker_id: str) -> str:
         """Exclusive queue of a worker's control connection: pokes from the coordinator and gateway commands."""
         return f"{self.namespace}.inbox.{worker_id}"
+
+    def consumer(self, consumer_id: str) -> str:
+        """Exclusive queue of one consumer process: copies of the dispatches that it waits for."""
+        return f"{self.namespace}.consumer.{consumer_id}"
 
     @property
     def coordinator(self) -> str:
@@ -55,6 +82,11 @@ class Names:
     def sessions(self) -> str:
         """Stream of the checkpoints of all sessions."""
         return f"{self.namespace}.sessions"
+
+    @property
+    def presence(self) -> str:
+        """Stream of the presences that bots set."""
+        return f"{self.namespace}.presence"
 
     @property
     def shard(self) -> str:

@@ -15,13 +15,15 @@ from eventbus import logs
 from eventbus.errors import ConfigurationError, RelayError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 
     from eventbus.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+CANCEL_AGAIN_S = 0.5
 
 
 def run_process(name: str, settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -71,9 +73,16 @@ async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T
         return working.result() if working.done() else None
     finally:
         stopping.cancel()
-        if not working.done():
-            working.cancel()
-            await asyncio.wait([working])
+        await end_tasks([working])
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until all have ended: `wait_for` of Python 3.11 loses a cancellation that comes as it ends."""
+    running = {task for task in tasks if not task.done()}
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
 
 
 def _leaves(group: BaseExceptionGroup[RelayError]) -> list[RelayError]:

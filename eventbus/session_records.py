@@ -18,7 +18,7 @@ CONSEQUENCES = {
     "grants": "an older lease of its shards may be confirmed again until the newer one is reported",
     "permit": "an identify of its bucket may come too early",
     "leading": "what its coordinator writes is not believed",
-    "marker": "its reader asks again",
+    "marker": "nothing: its reader knows it by its message_id",
 }
 _UNREADABLE = "nothing is known of its shards: they resume from an older checkpoint, or identify"
 

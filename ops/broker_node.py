@@ -234,7 +234,13 @@ class BrokerNode:
 
 
 async def _end(process: Process, first: signal.Signals, patience_s: float) -> None:
-    """Send the signal, and SIGKILL if the process is still there after `patience_s`; return when it is gone."""
+    """Send the signal, and SIGKILL if the process is still there after `patience_s`; return when it is gone.
+
+    What it has left in its process group ends with it: a loaded machine can leave Erlang's starters of epmd behind.
+    """
+    if process.returncode is not None:
+        return
+    leads_group = _leads_group(process)
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(first)
     try:
@@ -244,6 +250,16 @@ async def _end(process: Process, first: signal.Signals, patience_s: float) -> No
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+    if leads_group:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _leads_group(process: Process) -> bool:
+    try:
+        return os.getpgid(process.pid) == process.pid
+    except ProcessLookupError:
+        return False
 
 
 def _program(name: str) -> str:

@@ -22,19 +22,23 @@ _log = logging.getLogger(__name__)
 
 
 class ControlChannel:
-    """Questions go over a channel with confirms, notices over one without: nobody needs to be there to hear them."""
+    """Questions go over a channel with confirms, notices over one without: nobody needs to be there to hear them.
+
+    Where an exchange was deleted, the first of them restarts the link, which declares it again.
+    """
 
     def __init__(self, link: Link, names: Names) -> None:
+        self._link = link
         self._names = names
         self._asking: AbstractChannel | None = None
         self._telling: AbstractChannel | None = None
         link.on_connect(self._set_up)
 
     async def _set_up(self, connection: AbstractConnection) -> None:
-        asking = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        asking = await self._link.open_channel(connection, confirms=True)
         await asking.declare_exchange(self._names.control, type="topic", durable=True)
         await asking.declare_exchange(self._names.holder, type="direct", durable=True)
-        self._telling = await connection.channel(publisher_confirms=False)
+        self._telling = await self._link.open_channel(connection, confirms=False)
         self._asking = asking
 
     async def has_queue(self, name: str) -> bool | None:

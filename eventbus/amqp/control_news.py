@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from eventbus import messages
+from eventbus.refusal_log import RefusalLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from eventbus.amqp.link import Link
     from eventbus.names import Names
-
-_log = logging.getLogger(__name__)
 
 MAX_WAITING = 1000
 
@@ -26,13 +24,15 @@ class ControlNews:
     def __init__(
         self, link: Link, names: Names, *, kinds: tuple[str, ...], hear: Callable[[messages.ControlEvent], None]
     ) -> None:
+        self._link = link
         self._names = names
         self._kinds = kinds
         self._hear = hear
+        self._refusals = RefusalLog("control event refused", action="bad_control_event")
         link.on_connect(self._set_up)
 
     async def _set_up(self, connection: AbstractConnection) -> None:
-        channel = await connection.channel(publisher_confirms=False)
+        channel = await self._link.open_channel(connection, confirms=False)
         await channel.declare_exchange(self._names.control, type="topic", durable=True)
         queue = await channel.declare_queue(exclusive=True, auto_delete=True, arguments={"x-max-length": MAX_WAITING})
         for kind in self._kinds:
@@ -43,6 +43,6 @@ class ControlNews:
         try:
             event = messages.decode(messages.control_event, message.body)
         except messages.MalformedMessageError as error:
-            _log.warning("control event refused", extra={"action": "bad_control_event", "reason": str(error)})
+            self._refusals.refuse(str(error), reason=str(error))
             return
         self._hear(event)

@@ -32,7 +32,7 @@ MAX_READINGS = 1_000_000
 """Reading letters counts as delivering them, and RabbitMQ 4 drops what was delivered 20 times unless told otherwise."""
 QUARANTINE_LANE = "quarantine"
 _ATTEMPTS_HEADER = "x-delivery-count"
-_HEADERS_OF_A_COPY = frozenset({"failed_attempts", "unsettled_deliveries"})
+HEADERS_OF_A_COPY = frozenset({"failed_attempts", "unsettled_deliveries"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +153,7 @@ def copy_of(delivery: Delivery, added: Mapping[str, Any]) -> ExactMessage:
     kept = {
         name: value
         for name, value in delivery.headers.items()
-        if name not in _HEADERS_OF_A_COPY and not name.startswith("x-")
+        if name not in HEADERS_OF_A_COPY and not name.startswith("x-")
     }
     return ExactMessage(
         delivery.body,

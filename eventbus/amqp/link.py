@@ -1,7 +1,8 @@
 """A connection to the broker that is opened again, with jittered back-off, whenever it is lost.
 
 What a process needs on the broker (queues, bindings, consumers) is set up by its `on_connect` callbacks, each time
-anew: nothing is left to a client library's own recovery.
+anew: nothing is left to a client library's own recovery. What is lost alone, a channel or a consumer, is set up again
+by the same way: the whole connection is given up.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import aiormq.exceptions
+from pamqp import commands
 
 from eventbus.amqp.border import broker_border
 from eventbus.amqp.broker import Broker, connect
@@ -18,7 +22,7 @@ from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachab
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from aio_pika.abc import AbstractConnection
+    from aio_pika.abc import AbstractChannel, AbstractConnection
 
     OnConnect = Callable[[AbstractConnection], Awaitable[None]]
 
@@ -38,6 +42,8 @@ class Link:
         self._callbacks: list[OnConnect] = []
         self._connection: AbstractConnection | None = None
         self._lost = asyncio.Event()
+        self._given_up: AbstractConnection | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         self.is_up = asyncio.Event()
 
     @property
@@ -56,6 +62,44 @@ class Link:
         """Have `callback(connection)` awaited after every connect, in the order of registration."""
         self._callbacks.append(callback)
 
+    async def open_channel(
+        self, connection: AbstractConnection, *, confirms: bool, on_cancel: Callable[[], None] | None = None
+    ) -> AbstractChannel:
+        """A channel for an `on_connect` callback; with `confirms`, a message that comes back raises, too.
+
+        If the channel is lost alone, or a consumer on it because its queue was deleted (`on_cancel()` is called
+        first), the link starts from a new connection. So do not close it. Raises what aio-pika raises.
+        """
+        channel = await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+
+        def on_close(_: Any, reason: BaseException | None) -> None:  # noqa: ANN401 - aio-pika's sender
+            if reason is not None and not isinstance(reason, aiormq.exceptions.AMQPConnectionError | OSError):
+                self._give_up(connection, repr(reason))
+
+        def on_consumer_cancel(frame: Any) -> None:  # noqa: ANN401 - aiormq's frame
+            if isinstance(frame, commands.Basic.Cancel):  # else the answer to a cancel of our own
+                if on_cancel is not None:
+                    on_cancel()
+                self._give_up(connection, "a queue that we consume was deleted")
+
+        channel.close_callbacks.add(on_close, weak=False)
+        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(on_consumer_cancel)
+        return channel
+
+    def _give_up(self, connection: AbstractConnection, reason: str) -> None:
+        if connection.is_closed or connection is self._given_up:
+            return
+        self._given_up = connection
+        _log.warning("connection to the broker opened again", extra={"action": "link_restart", "reason": reason})
+        task = asyncio.create_task(self._close_lost(connection), name="close after a lost channel")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close_lost(self, connection: AbstractConnection) -> None:
+        await close_quietly(connection)
+        if connection is self._connection:
+            self._lost.set()
+
     async def open(self, *, timeout_s: float) -> None:
         """Connect for the first time, trying again until `timeout_s` has passed.
 
@@ -73,7 +117,7 @@ class Link:
             backoff_s = next_backoff(backoff_s)
 
     async def keep(self) -> None:
-        """Wait for the loss of the connection and open it again, for ever."""
+        """Wait for the loss of the connection and open it again, for ever; run it as a task."""
         while True:
             await self._lost.wait()
             self.is_up.clear()
@@ -92,6 +136,7 @@ class Link:
             backoff_s = next_backoff(backoff_s)
 
     async def _connect(self) -> None:
+        _end_if_cancelled()
         connection = await connect(self._broker, name=self._name)
         lost = asyncio.Event()
         # Not `connection.closed()`: aio-pika's plain connection only knows of its own close() there.
@@ -101,18 +146,21 @@ class Link:
             async with broker_border(what, timeout_s=SETUP_TIMEOUT_S):
                 for callback in self._callbacks:
                     await callback(connection)
+            _end_if_cancelled()
         except BaseException:
             await close_quietly(connection)
             raise
         self._connection, self._lost = connection, lost
+        if connection.is_closed:  # given up while it was set up
+            lost.set()
         self.is_up.set()
 
     async def restart(self, reason: str) -> None:
         """Close the connection, so that `keep` opens it again and all is set up anew."""
-        _log.warning("connection to the broker opened again", extra={"action": "link_restart", "reason": reason})
         if self._connection is not None:
-            await close_quietly(self._connection)
-        self._lost.set()
+            self._give_up(self._connection, reason)
+        if self._closing:
+            await asyncio.wait(tuple(self._closing))
 
     async def close(self) -> None:
         """Close the connection for good."""
@@ -120,6 +168,13 @@ class Link:
         self.is_up.clear()
         if connection is not None:
             await close_quietly(connection)
+
+
+def _end_if_cancelled() -> None:
+    """`wait_for` of Python 3.11, inside aiormq, loses a cancellation that comes as what it waits for ends."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def close_quietly(connection: AbstractConnection) -> None:

@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import logging
 import struct
+from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 from pamqp import base, commands, exceptions, frame, header, heartbeat
@@ -38,6 +39,7 @@ METHOD_TIMEOUT_S = 10.0
 MAX_METHOD_S = 60.0
 ATTEMPT_CHANNELS = range(3, 1000)
 
+_ALARM = "RabbitMQ takes nothing from publishers now (alarm)"
 _METHOD_FRAME = 1
 _FRAME_TYPES = (1, 2, 3, 8)
 _REFUSALS = ("ACCESS_REFUSED", "NOT_ALLOWED")
@@ -64,7 +66,9 @@ class PublishConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._reply: asyncio.Future[base.Frame] | None = None
-        self._unclaimed_count = 0
+        self._reply_channel = 0
+        self._unclaimed_counts: Counter[int] = Counter()  # by channel: RabbitMQ keeps no order among them
+        self.returned_count = 0
         self._method_lock = asyncio.Lock()
         self._attempt_lock = asyncio.Lock()
         self._attempt_channel: int | None = None
@@ -198,6 +202,7 @@ class PublishConnection(asyncio.Protocol):
     async def attempt(self, method: base.Frame, reply_type: type[base.Frame]) -> str | None:
         """Send `method` on a channel of its own: None, or why RabbitMQ refuses it. Raises BrokerLostError."""
         async with self._attempt_lock:
+            self._check_open()
             channel, self._attempt_channel = self._attempt_channel, None
             if channel is None:  # a channel that was closed, or left in the middle of something, is not used again
                 channel = next(self._attempt_channels)
@@ -212,22 +217,26 @@ class PublishConnection(asyncio.Protocol):
 
     async def _converse(self, method: base.Frame, channel: int, silence_s: float) -> base.Frame:
         async with self._method_lock:
-            if self.closed.done():
-                raise BrokerLostError(f"the publishing connection is gone: {self.closed.result()}")
+            self._check_open()
             reply: asyncio.Future[base.Frame] = self._loop.create_future()
-            self._reply = reply
+            self._reply, self._reply_channel = reply, channel
             self._send(method, channel)
             asked_at = self._loop.time()
             try:
                 while not (await asyncio.wait([reply], timeout=silence_s))[0]:
                     self._check_patience(method, asked_at, silence_s)
             finally:
-                self._unclaimed_count += reply.cancel()  # the answer comes all the same: it is not the next one's
+                # The answer comes all the same: it is not the next one's.
+                self._unclaimed_counts[channel] += reply.cancel()
             return await reply
 
+    def _check_open(self) -> None:
+        if self.closed.done():
+            raise BrokerLostError(f"the publishing connection is gone: {self.closed.result()}")
+        if self.is_blocked:
+            raise BrokerLostError(_ALARM)
+
     def _check_patience(self, method: base.Frame, asked_at: float, silence_s: float) -> None:
-        if self.is_blocked:  # an alarm is no death: the answer comes when it is over
-            raise BrokerLostError("RabbitMQ takes nothing from publishers now (alarm)")
         now = self._loop.time()
         if now - self._received_at >= silence_s or now - asked_at >= MAX_METHOD_S:
             self.abort(f"no answer to {method.name} within {now - asked_at:.0f} s")
@@ -318,15 +327,30 @@ class PublishConnection(asyncio.Protocol):
             self.abort(f"{content.reply_text} ({content.reply_code})")
             return
         if isinstance(content, commands.Connection.Blocked):
-            self.is_blocked = True
+            self._on_blocked()
             _log.warning("the broker takes no publishes", extra={"action": "blocked", "reason": content.reason})
         elif isinstance(content, commands.Connection.Unblocked):
             self.is_blocked = False
             _log.info("the broker takes publishes again", extra={"action": "unblocked"})
             self._on_writable()
-        elif isinstance(content, base.Frame) and self._unclaimed_count > 0:
-            self._unclaimed_count -= 1
-        elif isinstance(content, base.Frame) and self._reply is not None and not self._reply.done():
-            self._reply.set_result(content)
+        elif isinstance(content, commands.Basic.Return):
+            self.returned_count += 1
+        elif isinstance(content, base.Frame) and self._unclaimed_counts[channel] > 0:
+            self._unclaimed_counts[channel] -= 1
+        elif isinstance(content, base.Frame) and (reply := self._reply_due(channel)) is not None:
+            reply.set_result(content)
         else:
             _log.debug("unexpected frame", extra={"action": "unexpected_frame", "channel": channel})
+
+    def _reply_due(self, channel: int) -> asyncio.Future[base.Frame] | None:
+        reply = self._reply
+        return reply if reply is not None and not reply.done() and channel == self._reply_channel else None
+
+    def _on_blocked(self) -> None:
+        self.is_blocked = True
+        reply = self._reply_due(self._reply_channel)
+        if reply is not None:
+            # An alarm is no death: the answer comes when it is over, and is nobody's then.
+            self._unclaimed_counts[self._reply_channel] += 1
+            reply.set_exception(BrokerLostError(_ALARM))
+            reply.exception()  # observed, as in `abort`

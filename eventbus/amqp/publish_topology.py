@@ -53,6 +53,13 @@ class PublishTopology:
         look = commands.Queue.Declare(queue=queue, passive=True)
         await self._connection.ask(look, commands.Queue.DeclareOk, silence_s=PROOF_SILENCE_S)
 
+    async def is_bound(self, exchange: str, routing_key: str, proof_queue: str) -> bool:
+        """Whether a ping by that exchange, which must be there, and key reaches a queue; proves `proof_queue` too."""
+        count = self._connection.returned_count
+        self._publish(exchange, routing_key, b"", mandatory=True)
+        await self.prove(proof_queue)  # on the same channel: what is returned comes before the answer
+        return self._connection.returned_count == count
+
     async def declare_stream(self, queue: str, arguments: FieldTable) -> None:
         """Declare a durable stream."""
         declare = commands.Queue.Declare(queue=queue, durable=True, arguments=arguments)
@@ -70,9 +77,13 @@ class PublishTopology:
 
     def announce(self, exchange: str, routing_key: str, body: bytes) -> None:
         """Publish a short control message, unconfirmed and apart from the dispatches; the exchange must be there."""
+        self._publish(exchange, routing_key, body, mandatory=False)
+
+    def _publish(self, exchange: str, routing_key: str, body: bytes, *, mandatory: bool) -> None:
+        publish = commands.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
         properties = commands.Basic.Properties(content_type="application/json", delivery_mode=1)
         self._connection.write(
-            frame.marshal(commands.Basic.Publish(exchange=exchange, routing_key=routing_key), DECLARE_CHANNEL)
+            frame.marshal(publish, DECLARE_CHANNEL)
             + frame.marshal(header.ContentHeader(body_size=len(body), properties=properties), DECLARE_CHANNEL)
-            + frame.marshal(ContentBody(body), DECLARE_CHANNEL)
+            + (frame.marshal(ContentBody(body), DECLARE_CHANNEL) if body else b"")
         )

@@ -13,6 +13,7 @@ from aio_pika.exceptions import PublishError
 from eventbus import messages
 from eventbus.amqp.border import broker_border
 from eventbus.errors import BrokerLostError, RpcTimeoutError, UnroutableError
+from eventbus.refusal_log import RefusalLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 PUBLISH_TIMEOUT_S = 5.0
+ACK_TIMEOUT_S = 5.0
 
 
 class RpcClient:
@@ -40,7 +42,7 @@ class RpcClient:
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(BrokerLostError("the broker was lost while a reply was awaited"))
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        channel = await self._link.open_channel(connection, confirms=True)
         queue = await channel.declare_queue(exclusive=True, auto_delete=True)
         await queue.consume(self._on_reply, no_ack=True)
         self._channel, self._reply_queue = channel, queue.name
@@ -127,14 +129,16 @@ class RpcServer:
         handle: Callable[[bytes], Awaitable[messages.Message]],
         prefetch: int = 64,
     ) -> None:
+        self._link = link
         self._declare = declare
         self._handle = handle
         self._prefetch = prefetch
+        self._refusals = RefusalLog("malformed request", action="bad_request")
         self._waiting: asyncio.Queue[tuple[AbstractChannel, AbstractIncomingMessage]] = asyncio.Queue()
         link.on_connect(self._set_up)
 
     async def _set_up(self, connection: AbstractConnection) -> None:
-        channel = await connection.channel(publisher_confirms=False)
+        channel = await self._link.open_channel(connection, confirms=False)
         await channel.set_qos(prefetch_count=self._prefetch)
         queue = await self._declare(channel)
 
@@ -149,20 +153,29 @@ class RpcServer:
             channel, request = await self._waiting.get()
             if channel.is_closed:
                 continue  # the request was redelivered to whoever consumes the queue now
+            reply = None if _is_ping(request) else await self._reply_to(request.body)
             try:
-                reply = None if _is_ping(request) else await self._reply_to(request.body)
-                async with broker_border("the reply", timeout_s=PUBLISH_TIMEOUT_S):
-                    if reply is not None:
+                if reply is not None:
+                    async with broker_border("the reply", timeout_s=PUBLISH_TIMEOUT_S):
                         await _send_reply(channel, request, reply)
-                    await request.ack()
             except BrokerLostError as error:
                 _log.warning("a reply could not be sent", extra={"action": "reply_lost", "reason": repr(error)})
+            await self._acknowledge(channel, request)
+
+    async def _acknowledge(self, channel: AbstractChannel, request: AbstractIncomingMessage) -> None:
+        """Answered or not: too many that are neither acknowledged nor given back would be the last that we get."""
+        try:
+            async with broker_border("the acknowledgement", timeout_s=ACK_TIMEOUT_S):
+                await request.ack()
+        except BrokerLostError as error:
+            if not channel.is_closed:
+                await self._link.restart(f"a request could not be acknowledged: {error}")
 
     async def _reply_to(self, body: bytes) -> messages.Message:
         try:
             return await self._handle(body)
         except messages.MalformedMessageError as error:
-            _log.warning("malformed request", extra={"action": "bad_request", "reason": error.failure.message})
+            self._refusals.refuse(error.failure.message, reason=error.failure.message)
             return error.failure
         except Exception as error:  # noqa: BLE001 - the border of one control request: the service goes on
             _log.exception("request failed", extra={"action": "request_failed"})

@@ -15,7 +15,8 @@ from aio_pika import DeliveryMode, Message
 from eventbus import messages
 from eventbus.amqp.border import broker_border
 from eventbus.amqp.rpc import publish_routed
-from eventbus.errors import BrokerLostError
+from eventbus.errors import BrokerLostError, UnroutableError
+from eventbus.refusal_log import RefusalLog
 from eventbus.session_records import Refusal, read_record
 
 if TYPE_CHECKING:
@@ -36,25 +37,26 @@ STREAM_ARGUMENTS: Final[FieldTable] = {
 }
 PREFETCH = 500
 APPEND_TIMEOUT_S = 4.0  # within the time that a request waits for its reply
-MAX_REPORTED_KEYS = 1000
 
 
 class SessionStream:
     """Follows the stream over a link, from its beginning; after a reconnect, behind what was read.
 
-    `is_live`: everything that stood in the stream when this process first connected has been read.
+    One that was deleted is declared again and followed from its beginning. `is_live`: everything that stood in the
+    stream when this process first connected, or when the stream came back, has been read.
     """
 
     def __init__(self, link: Link, names: Names) -> None:
+        self._link = link
         self._names = names
         self._followers: list[Callable[[messages.SessionRecord], None]] = []
         self._next_offset: int | None = None
+        self._reading: object = None
         self._awaited: dict[str, asyncio.Event] = {}
         self._live_from = secrets.token_hex(8)
         self._channel: AbstractChannel | None = None
-        self._reported: set[str] = set()
+        self._refusals = RefusalLog("a record of the session stream was refused", action="record_refused")
         self.is_live = False
-        self.refused_count = 0
         link.on_connect(self._set_up)
 
     def follow(self, on_record: Callable[[messages.SessionRecord], None]) -> None:
@@ -62,15 +64,26 @@ class SessionStream:
         self._followers.append(on_record)
 
     async def _set_up(self, connection: AbstractConnection) -> None:
-        self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        reading = await connection.channel(publisher_confirms=False)
-        await reading.set_qos(prefetch_count=PREFETCH)
-        queue = await reading.declare_queue(self._names.sessions, durable=True, arguments=STREAM_ARGUMENTS)
+        self._channel = await self._link.open_channel(connection, confirms=True)
+        channel = await self._link.open_channel(connection, confirms=False, on_cancel=self._start_over)
+        await channel.set_qos(prefetch_count=PREFETCH)
+        queue = await channel.declare_queue(self._names.sessions, durable=True, arguments=STREAM_ARGUMENTS)
+        reading = self._reading = object()
+
+        async def take(delivery: AbstractIncomingMessage) -> None:
+            if reading is self._reading:  # else late, of a connection or a stream that is gone
+                await self._on_delivery(delivery)
+
         offset = "first" if self._next_offset is None else self._next_offset
-        await queue.consume(self._on_delivery, arguments={"x-stream-offset": offset})
+        await queue.consume(take, arguments={"x-stream-offset": offset})
         if not self.is_live:
             marker = _message(messages.Marker(marker_id=self._live_from), self._live_from)
-            await reading.default_exchange.publish(marker, self._names.sessions, mandatory=False)
+            await channel.default_exchange.publish(marker, self._names.sessions, mandatory=False)
+
+    def _start_over(self) -> None:
+        """The stream was deleted: the next connect follows a new one, whose offsets begin anew."""
+        self._reading = self._next_offset = None
+        self._live_from, self.is_live = secrets.token_hex(8), False
 
     async def _on_delivery(self, delivery: AbstractIncomingMessage) -> None:
         offset = delivery.headers.get("x-stream-offset")
@@ -103,20 +116,7 @@ class SessionStream:
 
     def refuse(self, refusal: Refusal) -> None:
         """Count what is not believed; report it once for each kind and shard."""
-        self.refused_count += 1
-        if refusal.key in self._reported or len(self._reported) >= MAX_REPORTED_KEYS:
-            return
-        self._reported.add(refusal.key)
-        _log.warning(
-            "a record of the session stream was refused",
-            extra={
-                "action": "record_refused",
-                "record": refusal.key,
-                "reason": refusal.reason,
-                "follows": refusal.consequence,
-                "refused_count": self.refused_count,
-            },
-        )
+        self._refusals.refuse(refusal.key, record=refusal.key, reason=refusal.reason, follows=refusal.consequence)
 
     async def append(self, record: messages.Message) -> None:
         """Write a record and wait until it is confirmed and read, so that all that stands before it is known, too.
@@ -127,12 +127,26 @@ class SessionStream:
             raise BrokerLostError("the session stream cannot be written: the broker is being connected again")
         record_id = secrets.token_hex(8)
         self._awaited[record_id] = asyncio.Event()
+        place, is_confirmed = self._next_offset, False
         try:
             async with broker_border("the session stream does not take a record", timeout_s=APPEND_TIMEOUT_S):
                 await publish_routed(self._channel, "", self._names.sessions, _message(record, record_id))
+                is_confirmed = True
                 await self._awaited[record_id].wait()
+        except UnroutableError as error:
+            await self._follow_anew("the session stream was deleted")
+            raise BrokerLostError("the session stream was deleted: it is being made again") from error
+        except BrokerLostError:
+            # A stream that was made anew while we were away has lower offsets than ours: nothing of it is delivered.
+            if is_confirmed and place is not None and place == self._next_offset and not self._channel.is_closed:
+                await self._follow_anew("the session stream gives nothing that is written to it")
+            raise
         finally:
             del self._awaited[record_id]
+
+    async def _follow_anew(self, reason: str) -> None:
+        self._start_over()
+        await self._link.restart(reason)
 
 
 def _message(record: messages.Message, record_id: str) -> Message:

@@ -146,6 +146,13 @@ class MemoryConnection:
         self._lose()
 
 
+class MemoryCallbacks:
+    """No channel is lost alone here: nobody is ever called."""
+
+    def add(self, callback: Callable[..., Any], *, weak: bool) -> None:
+        pass
+
+
 class MemoryChannel:
     """aio-pika's AbstractChannel."""
 
@@ -156,6 +163,8 @@ class MemoryChannel:
         self._is_closed = False
         self._prefetch = 1000
         self.default_exchange = MemoryExchange(self, "")
+        self.close_callbacks = MemoryCallbacks()
+        self.on_consumer_cancel_callbacks: set[Callable[[Any], Any]] = set()  # no queue is deleted here
 
     @property
     def is_closed(self) -> bool:
@@ -176,6 +185,9 @@ class MemoryChannel:
 
     async def close(self) -> None:
         self._is_closed = True
+
+    async def get_underlay_channel(self) -> MemoryChannel:
+        return self
 
     async def set_qos(self, *, prefetch_count: int) -> None:
         self._prefetch = prefetch_count

@@ -88,7 +88,7 @@ class MemoryDiscord:
         session = DiscordSession(shard, len(sessions) + 1)
         sessions.append(session)
         socket.session, session.socket = session, socket
-        session.happen("READY", {"session_id": session.session_id, "resume_gateway_url": "wss://resume.test"})
+        session.happen("READY", {"session_id": session.session_id, "resume_gateway_url": "wss://resume.discord.gg"})
 
     def _resume(self, socket: MemorySocket, session_id: str, seq: int) -> None:
         session = self.find(session_id)

@@ -157,18 +157,18 @@ class PublishingServer(Session):
         except RefusedError as error:
             self._answer(commands.Channel.Close(error.code, error.text, 60, 40), self._channel)
             return
+        if publish.mandatory and not is_routed:
+            self._return(publish, content)
         if self._channel != PUBLISH_CHANNEL:
             return
         self._tag += 1
-        if publish.mandatory and not is_routed:
-            self._return(publish, content)
         self._confirm(self._tag)
 
     def _return(self, publish: commands.Basic.Publish, content: header.ContentHeader) -> None:
         method = commands.Basic.Return(312, "NO_ROUTE", publish.exchange, publish.routing_key)
-        data = frame.marshal(method, 1) + frame.marshal(content, 1)
+        data = frame.marshal(method, self._channel) + frame.marshal(content, self._channel)
         if self._body:
-            data += frame.marshal(body.ContentBody(self._body), 1)
+            data += frame.marshal(body.ContentBody(self._body), self._channel)
         self.wire.to_client(data, "Basic.Return")
 
     def _confirm(self, tag: int) -> None:

@@ -77,7 +77,7 @@ def a_former_holder_that_comes_back_with_the_broker(machine: LeaseProtocol) -> N
     machine.strike_worker(which=0, action="freeze", then_s=0.0)
     machine.strike_coordinator(which=0, action="kill", then_s=0.0, is_replaced=False)
     machine.mend(which=0, then_s=0.0)
-    machine.restart_broker(down_s=0.5, then_s=1.0)
+    machine.restart_broker(down_s=0.5, then_s=1.5)
     machine.wake(which=0, then_s=6.0)
 
 

@@ -60,7 +60,7 @@ class _Gateway:
 
     async def fetch(self) -> GatewayInfo:
         limit = IdentifyLimit(total=10_000, remaining=10_000, reset_after_s=86_400.0, max_concurrency=16)
-        return GatewayInfo("wss://gateway.test", self._world.shard_count, limit, self._world.now)
+        return GatewayInfo("wss://gateway.discord.gg", self._world.shard_count, limit, self._world.now)
 
 
 class World:
@@ -218,7 +218,7 @@ class World:
             amqp_url=URL, token="t", namespace="gw", shard_count=self.shard_count, rebalance_after_s=2.0
         )
         process = Process(self, name)
-        process.run(coordinator_cli._coordinate(settings))
+        process.run(coordinator_cli._coordinate(settings, []))
         return self._add(process)
 
     def _add(self, process: Process) -> Process:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import hikari
 import pytest
 
 from consumers import Bot, Dispatch, current_dispatch
-from consumers.event_manager import EventManager
+from consumers.event_manager import FOR_EVERYONE, EventManager
 from consumers.event_types import EVENT_CLASSES, WITHOUT_EVENT
 from consumers.frame import Frame
 from consumers.shard_proxy import ShardProxy
@@ -37,8 +39,9 @@ def manager(bot: Bot) -> EventManager:
     return bot.event_manager
 
 
-def frame(event_type: str, payload: Any) -> Frame:
-    return Frame(Dispatch(0, 1, "s", 1, event_type, "s:1", 1, False, False, 0.0), payload)
+def frame(event_type: str, payload: Any, *, seq: int = 1, **changes: Any) -> Frame:
+    dispatch = Dispatch(0, 1, "s", seq, event_type, f"s:{seq}", 1, False, False, 0.0)
+    return Frame(dataclasses.replace(dispatch, **changes), payload)
 
 
 def shard() -> ShardProxy:
@@ -54,9 +57,9 @@ def shard() -> ShardProxy:
     )
 
 
-async def handle(manager: EventManager, event_type: str, payload: Any) -> Handling:
+async def handle(manager: EventManager, event_type: str, payload: Any, **changes: Any) -> Handling:
     async def one_delivery() -> Handling:
-        handling = manager.handle(frame(event_type, payload), shard())
+        handling = manager.handle(frame(event_type, payload, **changes), shard())
         await handling.finish()
         return handling
 
@@ -85,9 +88,9 @@ def test_listeners_to_a_lifetime_event_want_nothing(manager: EventManager) -> No
         (hikari.InteractionCreateEvent, {"INTERACTION_CREATE"}),
         (hikari.RoleEvent, {"GUILD_ROLE_CREATE", "GUILD_ROLE_UPDATE", "GUILD_ROLE_DELETE"}),
         (hikari.GuildAvailableEvent, {"GUILD_CREATE"}),
-        (hikari.ShardReadyEvent, {"READY"}),
-        (hikari.ShardPayloadEvent, set(EVENT_CLASSES) | WITHOUT_EVENT),
-        (hikari.Event, set(EVENT_CLASSES) | WITHOUT_EVENT),
+        (hikari.ShardReadyEvent, set()),
+        (hikari.ShardPayloadEvent, (set(EVENT_CLASSES) | WITHOUT_EVENT) - FOR_EVERYONE),
+        (hikari.Event, (set(EVENT_CLASSES) | WITHOUT_EVENT) - FOR_EVERYONE),
     ],
 )
 def test_listeners_want_the_types_that_make_their_event(
@@ -99,23 +102,115 @@ def test_listeners_want_the_types_that_make_their_event(
     assert manager.wanted_types() == frozenset()
 
 
-async def test_a_type_is_wanted_as_long_as_somebody_waits_for_it(manager: EventManager) -> None:
-    waiting = asyncio.create_task(
-        manager.wait_for(hikari.MessageCreateEvent, timeout=5, predicate=lambda event: event.content == "hello")
+READY: dict[str, Any] = {
+    "v": 10, "guilds": [], "session_id": "s", "resume_gateway_url": "wss://127.0.0.1/", "shard": [0, 2],
+    "application": {"id": "9", "flags": 0},
+    "user": {**MESSAGE["author"], "id": "9", "bot": True, "mfa_enabled": True, "flags": 0, "verified": True,
+             "locale": "en-US", "email": None},
+}  # fmt: skip
+
+
+def copy(manager: EventManager, event_type: str, payload: Any, **changes: Any) -> None:
+    contextvars.copy_context().run(manager.take_copy, frame(event_type, payload, **changes), shard())
+
+
+def wait_for_message(manager: EventManager, content: str = "hello") -> asyncio.Task[hikari.MessageCreateEvent]:
+    return asyncio.create_task(
+        manager.wait_for(hikari.MessageCreateEvent, timeout=5, predicate=lambda event: event.content == content)
     )
+
+
+def messages_heard(manager: EventManager) -> list[str | None]:
+    heard: list[str | None] = []
+
+    @manager.listen(hikari.MessageCreateEvent)
+    async def on_message(event: hikari.MessageCreateEvent) -> None:
+        heard.append(event.content)
+
+    return heard
+
+
+async def test_who_waits_wants_copies_and_nothing_of_the_group(manager: EventManager) -> None:
+    waiting = wait_for_message(manager)
     await asyncio.sleep(0)
-    assert manager.wanted_types() == {"MESSAGE_CREATE"}
-    await handle(manager, "MESSAGE_CREATE", {**MESSAGE, "content": "other"})
+    assert manager.wanted_types() == frozenset()
+    assert manager.waiters.demand.wanted(0.0) == {"MESSAGE_CREATE"}
+    copy(manager, "MESSAGE_CREATE", {**MESSAGE, "content": "other"})
     assert not waiting.done()
+    copy(manager, "MESSAGE_CREATE", MESSAGE, seq=2)
+    assert (await waiting).content == "hello"
+    assert not manager.hears("MESSAGE_CREATE")
+
+
+async def test_a_copy_never_reaches_listeners(manager: EventManager) -> None:
+    heard = messages_heard(manager)
+    waiting = wait_for_message(manager)
+    await asyncio.sleep(0)
+    copy(manager, "MESSAGE_CREATE", MESSAGE)
+    await waiting
+    assert heard == []
+    await handle(manager, "MESSAGE_CREATE", MESSAGE)
+    assert heard == ["hello"]
+
+
+async def test_what_the_group_brings_to_this_process_reaches_its_waiters_too(manager: EventManager) -> None:
+    heard = messages_heard(manager)
+    waiting = wait_for_message(manager)
+    await asyncio.sleep(0)
     await handle(manager, "MESSAGE_CREATE", MESSAGE)
     assert (await waiting).content == "hello"
-    assert manager.wanted_types() == frozenset()
+    assert heard == ["hello"]
+
+
+@pytest.mark.parametrize("is_copy_first", [True, False])
+async def test_a_dispatch_that_comes_both_ways_reaches_a_waiter_once(
+    manager: EventManager, is_copy_first: bool
+) -> None:
+    with manager.stream(hikari.MessageCreateEvent, timeout=0.01) as stream:
+        if is_copy_first:
+            copy(manager, "MESSAGE_CREATE", MESSAGE)
+        await handle(manager, "MESSAGE_CREATE", MESSAGE)
+        if not is_copy_first:
+            copy(manager, "MESSAGE_CREATE", MESSAGE)
+        copy(manager, "MESSAGE_CREATE", {**MESSAGE, "content": "second"}, seq=2)
+        assert [event.content async for event in stream] == ["hello", "second"]
+
+
+@pytest.mark.parametrize("is_retried", [True, False])
+async def test_a_handler_that_waits_never_gets_its_own_dispatch(manager: EventManager, is_retried: bool) -> None:
+    waiting: list[asyncio.Task[hikari.MessageCreateEvent]] = []
+
+    @manager.listen(hikari.MessageCreateEvent)
+    async def on_message(_: hikari.MessageCreateEvent) -> None:
+        waiting.append(wait_for_message(manager))
+
+    with manager.waiters.hearing(hikari.MessageCreateEvent, lambda _: None):  # its copies come already
+        await handle(manager, "MESSAGE_CREATE", MESSAGE)
+        await asyncio.sleep(0)
+        if is_retried:
+            await handle(manager, "MESSAGE_CREATE", MESSAGE, seq=2, attempt=2)
+        else:
+            copy(manager, "MESSAGE_CREATE", MESSAGE)
+        assert not waiting[0].done()
+        copy(manager, "MESSAGE_CREATE", MESSAGE, seq=3)
+        assert (await waiting[0]).content == "hello"
+    for task in waiting:
+        task.cancel()
 
 
 async def test_waiting_ends_with_its_timeout(manager: EventManager) -> None:
     with pytest.raises(TimeoutError):
         await manager.wait_for(hikari.MessageCreateEvent, timeout=0.01)
-    assert manager.wanted_types() == frozenset()
+    assert not manager.hears("MESSAGE_CREATE")
+
+
+async def test_waiting_ends_with_its_cancellation(manager: EventManager) -> None:
+    waiting = wait_for_message(manager)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not manager.hears("MESSAGE_CREATE")
 
 
 async def test_the_error_of_a_predicate_is_its_waiters(manager: EventManager) -> None:
@@ -123,19 +218,101 @@ async def test_the_error_of_a_predicate_is_its_waiters(manager: EventManager) ->
         manager.wait_for(hikari.MessageCreateEvent, timeout=5, predicate=lambda _: bool(1 / 0))
     )
     await asyncio.sleep(0)
-    await handle(manager, "MESSAGE_CREATE", MESSAGE)
+    copy(manager, "MESSAGE_CREATE", MESSAGE)
     with pytest.raises(ZeroDivisionError):
         await waiting
 
 
-async def test_a_stream_wants_its_type_while_it_is_open(manager: EventManager) -> None:
-    with manager.stream(hikari.MessageCreateEvent, timeout=5) as stream:
-        assert manager.wanted_types() == {"MESSAGE_CREATE"}
-        await handle(manager, "MESSAGE_CREATE", MESSAGE)
-        async for event in stream:
-            assert event.content == "hello"
-            break
+async def test_a_copy_that_cannot_be_read_ends_nobody_s_wait(
+    manager: EventManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    waiting = wait_for_message(manager)
+    await asyncio.sleep(0)
+    for seq, payload in enumerate(({}, [], {"id": "x"}), start=1):
+        copy(manager, "MESSAGE_CREATE", payload, seq=seq)
+    assert [record.message for record in caplog.records] == ["dispatches of this type are dropped"]
+    copy(manager, "MESSAGE_CREATE", MESSAGE, seq=9)
+    assert (await waiting).content == "hello"
+
+
+@pytest.mark.parametrize(
+    ("event", "types"),
+    [
+        (hikari.GuildMessageCreateEvent, {"MESSAGE_CREATE"}),
+        (hikari.RoleEvent, {"GUILD_ROLE_CREATE", "GUILD_ROLE_UPDATE", "GUILD_ROLE_DELETE"}),
+        (hikari.ShardPayloadEvent, set(EVENT_CLASSES) | WITHOUT_EVENT),
+        (hikari.StartedEvent, set()),
+    ],
+)
+async def test_a_waiter_wants_the_types_that_make_its_event(
+    manager: EventManager, event: type[hikari.Event], types: set[str]
+) -> None:
+    with manager.stream(event, timeout=5):
+        assert manager.waiters.demand.wanted(0.0) == types
+
+
+async def test_a_waiter_hears_what_is_dispatched_by_hand(manager: EventManager) -> None:
+    waiting = asyncio.create_task(manager.wait_for(hikari.ExceptionEvent, timeout=5))
+    await asyncio.sleep(0)
+    event: Any = hikari.ExceptionEvent(exception=ValueError(), failed_event=None, failed_callback=ignore)  # type: ignore[arg-type, type-var]
+    manager.dispatch(event)
+    assert await waiting is event
+
+
+async def test_ready_reaches_the_listeners_of_each_process_once(manager: EventManager) -> None:
+    heard: list[int] = []
+
+    @manager.listen(hikari.ShardReadyEvent)
+    async def on_ready(event: hikari.ShardReadyEvent) -> None:
+        heard.append(event.shard.id)
+
+    assert manager.types_for_everyone() == {"READY"}
+    copy(manager, "READY", READY)
+    handling = await handle(manager, "READY", READY)
+    await asyncio.sleep(0)
+    assert heard == [0]
+    assert handling.failure is None
+    await handle(manager, "READY", READY, seq=2)
+    copy(manager, "READY", READY, seq=2)
+    await asyncio.sleep(0)
+    assert heard == [0, 0]
+
+
+async def test_what_is_remembered_counts_for_a_wait_within(manager: EventManager) -> None:
+    with manager.waiters.remembering(hikari.MessageCreateEvent, lambda event: event.content == "hello"):
+        copy(manager, "MESSAGE_CREATE", MESSAGE)
+        assert (await manager.wait_for(hikari.MessageCreateEvent, timeout=5)).content == "hello"
+        with pytest.raises(TimeoutError):
+            await manager.wait_for(hikari.MessageUpdateEvent, timeout=0.01)
+    with pytest.raises(TimeoutError):
+        await manager.wait_for(hikari.MessageCreateEvent, timeout=0.01)
+
+
+async def test_what_hikari_s_voice_listens_to_is_waited_for(manager: EventManager, bot: Bot) -> None:
+    heard: list[hikari.VoiceEvent] = []
+
+    class Voice(type(bot.voice)):  # type: ignore[misc]
+        async def on_voice(self, event: hikari.VoiceEvent) -> None:
+            heard.append(event)
+
+    voice = Voice(bot, manager.waiters)
+    manager.subscribe(hikari.VoiceEvent, voice.on_voice)
     assert manager.wanted_types() == frozenset()
+    copy(manager, "VOICE_SERVER_UPDATE", {"token": "t", "guild_id": "5", "endpoint": "e:1"})
+    await asyncio.sleep(0)
+    assert [event.guild_id for event in heard] == [5]
+    manager.unsubscribe(hikari.VoiceEvent, voice.on_voice)
+    assert not manager.hears("VOICE_SERVER_UPDATE")
+
+
+async def test_an_event_that_was_made_with_the_cache_is_the_one_that_a_waiter_gets(
+    manager: EventManager, bot: Bot
+) -> None:
+    waiting = wait_for_message(manager, "made")
+    await asyncio.sleep(0)
+    event = bot.event_factory.deserialize_message_create_event(shard(), {**MESSAGE, "content": "made"})
+    manager.take_copy(frame("MESSAGE_CREATE", MESSAGE), shard(), event)
+    assert await waiting is event
 
 
 async def test_a_dispatch_is_finished_when_all_its_handlers_have_ended(manager: EventManager) -> None:

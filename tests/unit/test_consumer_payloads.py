@@ -91,5 +91,10 @@ def test_channel_info_names_its_fields() -> None:
     assert d == {"guild_id": str(GUILD), "fields": ["status"]}
 
 
-def test_the_size_is_that_of_the_whole_payload_on_the_wire() -> None:
-    assert payloads.payload_size(3, {"a": "é"}) == len('{"op":3,"d":{"a":"é"}}'.encode())
+def test_a_presence_has_only_what_was_given() -> None:
+    assert payloads.presence(status=hikari.Status.IDLE) == {"status": "idle"}
+    assert payloads.presence(idle_since=None, activity=None) == {"since": None, "activities": []}
+
+
+def test_soundboard_guilds_are_snowflakes_as_text() -> None:
+    assert payloads.soundboard_sounds([GUILD, 5]) == {"guild_ids": [str(GUILD), "5"]}

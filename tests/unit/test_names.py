@@ -13,6 +13,9 @@ def test_every_name_is_the_documented_one() -> None:
     assert names.group("bot") == "gw.group.bot"
     assert names.group("bot", "interactions") == "gw.group.bot.interactions"
     assert names.dead("bot") == "gw.dead.bot"
+    assert names.commands("bot") == "gw.commands.bot"
+    assert names.commands("bot", "0f") == "gw.commands.bot.0f"
+    assert names.command_turn("bot") == "gw.commands.bot.turn"
     assert names.worker("w1") == "gw.worker.w1"
     assert names.inbox("w1") == "gw.inbox.w1"
     assert (names.coordinator, names.shard, names.holder, names.control) == (

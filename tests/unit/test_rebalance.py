@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from coordinator.lease_table import LeaseTable
 from coordinator.placement import Candidate
 from coordinator.rebalance import Move, plan_drain, plan_spread
 from coordinator.rebalancer import GIVING_AT_ONCE, Rebalancer
+from coordinator.running_shards import STUCK_S, RunningShards
 from eventbus.messages import HeldLease, Leave, Register, Release, Renew, Session
 
 SHARDS = 12
@@ -213,14 +215,24 @@ def test_zero_stands_for_never() -> None:
 
 
 def test_few_hand_overs_run_at_once_and_each_shard_is_asked_for_once() -> None:
-    table = fleet_of_two()
+    table = fleet_of_two(12)
     rebalancer = Rebalancer(table, after_s=0.0)
     rebalancer.begin(0.0)  # it sees the workers for the first time
     rebalancer.spread_now()
+    prove(table, rebalancer)
     assert len(rebalancer.begin(0.0)) == GIVING_AT_ONCE
     assert rebalancer.begin(0.1) == []
-    assert table.asked_of("a") == (0, 1)
+    assert table.asked_of("a") == (1, 2)
     assert table.asked_of("b") == ()
+
+
+def prove(table: LeaseTable, rebalancer: Rebalancer) -> None:
+    """The first shard of `b` goes there alone, and runs."""
+    (first,) = rebalancer.begin(0.0)
+    assert rebalancer.begin(0.0) == []
+    hand_over(table, first.shard)
+    report(table, "b")
+    assert rebalancer.sweep(0.0) == []
 
 
 def spread(table: LeaseTable, rebalancer: Rebalancer) -> None:
@@ -250,7 +262,59 @@ def test_a_receiver_whose_sessions_do_not_run_gets_no_more() -> None:
         for move in rebalancer.begin(0.0):
             hand_over(table, move.shard)
             report(table, "b", state="resuming")
-    assert counted(table) == {"a": 8, "b": 4}
+    assert counted(table) == {"a": 11, "b": 1}
+
+
+def live(table: LeaseTable, rebalancer: Rebalancer, seconds: range, **states: str) -> None:
+    """All workers renew each second, in these states; what is asked for is handed over at once."""
+    for now in seconds:
+        for worker_id, state in states.items():
+            report(table, worker_id, state=state, now=now)
+        rebalancer.sweep(now)
+        for move in rebalancer.begin(now):
+            hand_over(table, move.shard)
+
+
+@pytest.mark.parametrize("drains", [False, True])
+def test_a_worker_that_never_reaches_discord_costs_one_shard(drains: bool) -> None:
+    table = fleet_of_two(16)
+    rebalancer = Rebalancer(table, after_s=60.0)
+    if drains:
+        table.drain("a")
+    live(table, rebalancer, range(1, 600), a="connected", b="connecting")
+    assert counted(table) == {"a": 15, "b": 1}
+
+
+def test_a_worker_that_is_cut_off_from_discord_gets_nothing_until_all_its_shards_run_again() -> None:
+    table = fleet_of_two(16)
+    rebalancer = Rebalancer(table, after_s=0.0)
+    rebalancer.begin(0.0)  # it sees the workers for the first time
+    rebalancer.spread_now()
+    prove(table, rebalancer)
+    cut_at = 1 + int(STUCK_S)
+    live(table, rebalancer, range(1, cut_at + 1), a="identifying", b="connecting")  # nothing can move
+    rebalancer.spread_now()
+    live(table, rebalancer, range(cut_at + 1, 200), a="connected", b="waiting")  # between two attempts
+    assert counted(table) == {"a": 15, "b": 1}
+    live(table, rebalancer, range(200, 220), a="connected", b="connected")
+    rebalancer.spread_now()
+    live(table, rebalancer, range(220, 240), a="connected", b="connected")
+    assert counted(table) == {"a": 8, "b": 8}
+
+
+def test_waiting_for_a_first_permit_is_no_failure() -> None:
+    table = fleet_of_two(2)
+    running = RunningShards()
+    for now in (0.0, STUCK_S, 2 * STUCK_S):
+        report(table, "a", state="waiting")
+        running.watch(table.shards, now)
+    assert running.stuck(2 * STUCK_S) == frozenset()
+    report(table, "a", state="connecting")
+    running.watch(table.shards, 50.0)
+    report(table, "a", state="waiting")
+    running.watch(table.shards, 50.0 + STUCK_S)
+    assert running.stuck(49.0 + STUCK_S) == frozenset()
+    assert running.stuck(50.0 + STUCK_S) == {"a"}
 
 
 def test_room_that_is_promised_is_not_given_away() -> None:
@@ -286,7 +350,7 @@ def test_a_dead_receiver_is_asked_for_no_more_and_a_released_shard_stays_with_no
     table = fleet_of_two()
     table.drain("a")
     rebalancer = Rebalancer(table, after_s=0.0)
-    first, second = rebalancer.begin(0.0)
+    (first,) = rebalancer.begin(0.0)
     table.bury("b")
     assert table.asked_of("a") == ()
     record = table.shards[first.shard]
@@ -294,7 +358,7 @@ def test_a_dead_receiver_is_asked_for_no_more_and_a_released_shard_stays_with_no
     assert table.proposals() == []  # `a` drains
     table.undrain("a")
     grant_all(table)
-    assert table.shards[first.shard].holder == table.shards[second.shard].holder == "a"
+    assert table.shards[first.shard].holder == "a"
 
 
 def test_a_dead_givers_shard_goes_to_the_receiver() -> None:
@@ -327,7 +391,7 @@ def test_a_shard_without_a_session_yet_does_not_move() -> None:
     assert rebalancer.begin(0.0) == []
     assert rebalancer.stuck_of("a", 0.0) == ()
     report(table, "a", state="waiting")
-    assert len(rebalancer.begin(0.0)) == 2
+    assert len(rebalancer.begin(0.0)) == 1
 
 
 def test_a_worker_that_leaves_is_asked_for_nothing_and_does_not_come_back() -> None:

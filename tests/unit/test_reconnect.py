@@ -140,9 +140,17 @@ def test_a_session_that_lived_makes_the_next_identify_patient_no_more_and_a_shor
         policy.on_identify_sent()
         policy.on_end(NextStep.RESUME, established_s=None)
     established(policy).on_end(NextStep.IDENTIFY, established_s=10.0)
-    assert policy.next_attempt().wait_s == MAX_IDENTIFY_RETRY_S
+    assert policy.next_attempt().wait_s == MAX_IDENTIFY_RETRY_S - 10.0
     established(policy).on_end(NextStep.IDENTIFY, established_s=WORTH_AN_IDENTIFY_S)
     assert policy.next_attempt().wait_s <= INVALID_SESSION_WAIT_S
+
+
+def test_the_life_of_a_session_counts_towards_the_time_between_two_identifies() -> None:
+    policy = ReconnectPolicy(GENERAL, None)
+    for _ in range(5):
+        policy.on_identify_sent()
+        established(policy).on_end(NextStep.IDENTIFY, established_s=70.0)
+    assert policy.next_attempt().wait_s == IDENTIFY_RETRY_S * 2**4 - 70.0
 
 
 def test_sessions_that_discord_ends_at_once_spend_few_identifies_a_day() -> None:

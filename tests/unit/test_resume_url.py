@@ -1,14 +1,39 @@
-"""Where the bot token may go: Discord's own hosts, or the one that was configured."""
+"""Where the bot token may go: Discord's own gateways, or the host that the operator named."""
 
 from __future__ import annotations
 
 import pytest
 
-from gateway_workers.resume_url import is_trusted
+from gateway_workers.resume_url import TrustedGateways
 
-DISCORD = "wss://gateway.discord.gg"
+DISCORD = TrustedGateways("https://discord.com/api/v10")
+SIMULATOR = TrustedGateways("http://127.0.0.1:4000/api/v10")
+URLS = [
+    "wss://evil.example",
+    "wss://discord.gg.evil.example",
+    "wss://evildiscord.gg",
+    "wss://discord.gg",
+    "wss://gateway.discord.gg@evil.example",
+    "wss://evil.example\\.discord.gg",
+    "wss://evil.example/.discord.gg",
+    "wss://evil.example?.discord.gg",
+    "wss://evil.example#.discord.gg",
+    "wss://user@gateway-us.discord.gg",
+    "wss://gateway.discord.gg:8443",
+    "ws://gateway-us-east1-b.discord.gg",
+    "ws://gateway-us-east1-b.discord.gg:443",
+    "https://gateway-us-east1-b.discord.gg",
+    "wss://discord.com",
+    "file:///etc/passwd",
+    "gateway-us-east1-b.discord.gg",
+    "wss://",
+    "wss://[",
+    "wss://gateway.discord.gg:99999999",
+    "",
+]
 
 
+@pytest.mark.parametrize("trusted", [DISCORD, SIMULATOR])
 @pytest.mark.parametrize(
     "url",
     [
@@ -18,45 +43,48 @@ DISCORD = "wss://gateway.discord.gg"
         "wss://GATEWAY-us-east1-b.Discord.GG:443/",
     ],
 )
-def test_hosts_of_discords_domain_are_trusted(url: str) -> None:
-    assert is_trusted(url, DISCORD)
+def test_discords_gateways_are_trusted(trusted: TrustedGateways, url: str) -> None:
+    assert url in trusted
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "wss://evil.example",
-        "wss://discord.gg.evil.example",
-        "wss://evildiscord.gg",
-        "wss://discord.gg",
-        "wss://gateway.discord.gg@evil.example",
-        "wss://evil.example\\.discord.gg",
-        "wss://evil.example/.discord.gg",
-        "wss://evil.example?.discord.gg",
-        "wss://evil.example#.discord.gg",
-        "wss://user@gateway-us.discord.gg",
-        "ws://gateway-us-east1-b.discord.gg",
-        "https://gateway-us-east1-b.discord.gg",
-        "file:///etc/passwd",
-        "gateway-us-east1-b.discord.gg",
-        "wss://",
-        "wss://[",
-        "wss://gateway.discord.gg:99999999",
-        "",
-    ],
-)
-def test_every_other_host_is_not(url: str) -> None:
-    assert not is_trusted(url, DISCORD)
+@pytest.mark.parametrize("trusted", [DISCORD, SIMULATOR])
+@pytest.mark.parametrize("url", URLS)
+def test_every_other_host_is_not(trusted: TrustedGateways, url: str) -> None:
+    assert url not in trusted
 
 
-def test_a_simulator_on_loopback_may_use_another_port() -> None:
-    assert is_trusted("ws://127.0.0.1:4001/resume", "ws://127.0.0.1:4000")
-    assert is_trusted("ws://localhost:4001", "ws://127.0.0.1:4000")
-    assert not is_trusted("ws://127.0.0.2.evil.example:4001", "ws://127.0.0.1:4000")
+def test_with_discords_rest_api_no_loopback_host_is_trusted() -> None:
+    assert "ws://127.0.0.1:4000" not in DISCORD
+    assert "wss://localhost:443" not in DISCORD
 
 
-def test_addresses_and_short_names_have_no_siblings() -> None:
-    assert is_trusted("ws://simulator:4001", "ws://simulator:4000")
-    assert not is_trusted("ws://10.0.0.2", "ws://10.0.0.1")
-    assert not is_trusted("ws://evil.local", "ws://gateway.local")
-    assert not is_trusted("ws://other", "ws://simulator")
+def test_a_simulator_on_loopback_may_use_any_port() -> None:
+    assert "ws://127.0.0.1:4001/resume" in SIMULATOR
+    assert "ws://localhost:4001" in SIMULATOR
+    assert "ws://[::1]:4001" in SIMULATOR
+    assert "http://127.0.0.1:4001" not in SIMULATOR
+    assert "ws://0.0.0.0:4001" not in SIMULATOR
+    assert "ws://127.0.0.2.evil.example:4001" not in SIMULATOR
+
+
+def test_another_host_of_the_operator_is_trusted_and_has_no_siblings() -> None:
+    trusted = TrustedGateways("http://gateway.x.co.uk/api/v10")
+    assert "ws://gateway.x.co.uk:4001" in trusted
+    assert "wss://gateway.x.co.uk" in trusted
+    assert "wss://resume.x.co.uk" not in trusted
+    assert "wss://evil.co.uk" not in trusted
+    assert "ws://127.0.0.1" not in trusted
+    assert "ws://10.0.0.2" not in TrustedGateways("http://10.0.0.1")
+
+
+def test_an_encrypted_rest_api_means_an_encrypted_gateway() -> None:
+    trusted = TrustedGateways("https://proxy.example/api/v10")
+    assert "wss://proxy.example:8443" in trusted
+    assert "ws://proxy.example" not in trusted
+
+
+def test_the_refusal_names_the_url_and_the_setting() -> None:
+    assert "'wss://evil.example'" in DISCORD.refusal("wss://evil.example")
+    assert "--rest-url (GW_REST_URL)" in DISCORD.refusal("wss://evil.example")
+    assert "127.0.0.1" in SIMULATOR.refusal("wss://evil.example")
+    assert len(DISCORD.refusal("wss://" + "x" * 100_000)) < 600

@@ -14,6 +14,11 @@ from tests.wire.coordinator_rig import CoordinatorProcess, DiscordStandIn, HandW
 
 BAD, VERSION = messages.ErrorCode.BAD_REQUEST, messages.ErrorCode.UNKNOWN_VERSION
 REGISTER = {"v": 1, "kind": "register", "worker_id": "a", "shards": "0"}
+HELD_OF_A_BILLION = {
+    "shard": 0,
+    "fencing_token": 1,
+    "session": {"session_id": "s", "resume_url": "", "seq": 1, "shard_count": 10**9},
+}
 
 
 async def ends(process: CoordinatorProcess, code: int) -> str:
@@ -41,6 +46,7 @@ async def test_every_malformed_request_gets_a_typed_reply_and_stops_nothing(brok
         (orjson.dumps(REGISTER | {"capacity": 0}), BAD, "capacity"),
         (orjson.dumps(REGISTER | {"shards": 7}), BAD, "shards"),
         (orjson.dumps(REGISTER | {"held": [{"shard": -1, "fencing_token": 1}]}), BAD, "held.0.shard"),
+        (orjson.dumps(REGISTER | {"held": [HELD_OF_A_BILLION]}), BAD, "held.0.session.shard_count"),
         (orjson.dumps(REGISTER | {"shards": "0-"}), BAD, "not a shard range"),
         (orjson.dumps(REGISTER | {"shards": "0-99"}), messages.ErrorCode.OUT_OF_RANGE, "shard 99"),
         (b'{"v":1,"kind":"renew","worker_id":"nobody"}', messages.ErrorCode.UNKNOWN_WORKER, "register"),

@@ -284,3 +284,14 @@ async def test_sigterm_ends_a_leader_cleanly_and_the_stand_by_goes_on(broker_url
         state = await worker.coordinator.state()
         assert state.workers == ()
         await successor.logged("leading")
+
+
+async def test_a_free_shard_that_is_not_granted_is_named(broker_url: str, namespace: str) -> None:
+    async with rig(broker_url, namespace) as fleet:
+        leader = await fleet.leader()
+        stranger, worker = await fleet.worker("stranger"), await fleet.worker("a")
+        await stranger.bind(2)  # so it could publish
+        assert [lease.shard for lease in (await worker.register("1-2")).leases] == [1]
+        await leader.logged("ungranted")
+        (line,) = [line for line in leader.log.splitlines() if '"action":"ungranted"' in line]
+        assert '"shards":"2"' in line

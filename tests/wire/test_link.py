@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+import aio_pika
+import aiormq.exceptions
 import pytest
 
 from eventbus.amqp import link as link_module
@@ -17,8 +19,9 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from aio_pika.abc import AbstractConnection
+    from aio_pika.abc import AbstractChannel, AbstractConnection
 
+    from eventbus.names import Names
     from tests.tcp_proxy import TcpProxy
 
 TIMEOUT_S = 15
@@ -166,3 +169,79 @@ async def test_waits_between_attempts_double_up_to_a_bound() -> None:
         waits.append(next_backoff(waits[-1]))
     assert waits[1] == 2 * waits[0]
     assert waits[-1] == link_module.MAX_BACKOFF_S
+
+
+# What is lost alone
+
+
+async def test_a_channel_that_is_lost_alone_is_set_up_again(broker: Broker) -> None:
+    link, channels = Link(broker, name="test"), []
+
+    async def set_up(connection: AbstractConnection) -> None:
+        channels.append(await link.open_channel(connection, confirms=True))
+
+    link.on_connect(set_up)
+    async with kept(link):
+        with pytest.raises(aiormq.exceptions.ChannelNotFoundEntity):
+            await channels[0].declare_queue("no-such-queue", passive=True)
+        await eventually(lambda: len(channels) == 2 and link.is_up.is_set())
+        await channels[1].declare_queue(exclusive=True)
+
+
+async def test_a_consumer_whose_queue_is_deleted_is_set_up_again(
+    broker: Broker, names: Names, observer: AbstractChannel
+) -> None:
+    link, set_ups, cancelled, taken = Link(broker, name="test"), [], [], []
+
+    async def set_up(connection: AbstractConnection) -> None:
+        channel = await link.open_channel(connection, confirms=False, on_cancel=lambda: cancelled.append(1))
+        queue = await channel.declare_queue(names.coordinator, durable=True, arguments={"x-queue-type": "quorum"})
+        await queue.consume(taken.append, no_ack=True)
+        set_ups.append(connection)
+
+    link.on_connect(set_up)
+    async with kept(link):
+        await observer.queue_delete(names.coordinator)
+        await eventually(lambda: len(set_ups) == 2 and link.is_up.is_set())
+        assert cancelled == [1]
+        await observer.default_exchange.publish(aio_pika.Message(b"x"), names.coordinator)
+        await eventually(lambda: len(taken) == 1)
+
+
+async def test_what_is_lost_while_it_is_set_up_is_set_up_again(broker: Broker) -> None:
+    link, attempts = Link(broker, name="test"), []
+
+    async def set_up(connection: AbstractConnection) -> None:
+        attempts.append(connection)
+        channel = await link.open_channel(connection, confirms=False)
+        if len(attempts) == 2:
+            target = await channel.get_exchange("no-such-exchange", ensure=False)
+            await target.publish(aio_pika.Message(b"x"), "", mandatory=False)  # its refusal comes behind the set-up
+
+    link.on_connect(set_up)
+    async with kept(link):
+        await link.restart("a test")
+        await eventually(lambda: len(attempts) >= 3 and link.is_up.is_set())
+        assert not link.connection.is_closed
+
+
+# The end
+
+
+async def test_a_cancellation_that_is_lost_while_connecting_ends_the_keeping(broker: Broker, proxy: TcpProxy) -> None:
+    link, connecting = Link(broker, name="test"), asyncio.Event()
+
+    async def lose_a_cancellation(_: AbstractConnection) -> None:
+        if proxy.connection_count > 1:
+            connecting.set()
+            with contextlib.suppress(asyncio.CancelledError):  # as aiormq does now and then
+                await asyncio.sleep(5)
+
+    link.on_connect(lose_a_cancellation)
+    async with kept(link) as keeping:
+        proxy.cut()
+        async with asyncio.timeout(TIMEOUT_S):
+            await connecting.wait()
+        keeping.cancel()
+        await asyncio.wait([keeping], timeout=10)
+        assert keeping.cancelled()

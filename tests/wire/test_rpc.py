@@ -11,10 +11,11 @@ import pytest
 from aio_pika import Message
 
 from eventbus import messages
+from eventbus.amqp import rpc as rpc_module
 from eventbus.amqp.link import Link
 from eventbus.amqp.rpc import RpcClient, RpcServer
 from eventbus.coordinator_client import CoordinatorClient
-from eventbus.errors import BrokerLostError, RemoteError, RpcTimeoutError, UnroutableError
+from eventbus.errors import BrokerLostError, RelayError, RemoteError, RpcTimeoutError, UnroutableError
 from eventbus.messages import ErrorCode
 from tests.waiting import eventually
 
@@ -66,12 +67,12 @@ def rpc(client_side: tuple[Side, RpcClient]) -> RpcClient:
 
 
 @contextlib.asynccontextmanager
-async def serving(broker: Broker, queue: str, handle: Handle) -> AsyncIterator[Side]:
+async def serving(broker: Broker, queue: str, handle: Handle, *, prefetch: int = 64) -> AsyncIterator[Side]:
     async def declare(channel: AbstractChannel) -> AbstractQueue:
         return await channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "quorum"})
 
     side = Side(broker, "server")
-    server = RpcServer(side.link, declare=declare, handle=handle)
+    server = RpcServer(side.link, declare=declare, handle=handle, prefetch=prefetch)
     await side.start()
     side.tasks.append(asyncio.create_task(server.serve()))
     try:
@@ -316,3 +317,50 @@ async def test_a_coordinator_that_is_not_ready_is_asked_again(
 async def test_without_a_coordinator_one_sentence_says_what_to_start(coordinator: CoordinatorClient) -> None:
     with pytest.raises(RpcTimeoutError, match="start gw-coordinator"):
         await coordinator.config(timeout_s=0.2)
+
+
+# What cannot be answered
+
+
+async def test_a_reply_that_cannot_be_sent_does_not_keep_the_next_request_away(
+    broker: Broker, rpc: RpcClient, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unsendable(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rpc_module, "_send_reply", unsendable)
+        patched.setattr(rpc_module, "PUBLISH_TIMEOUT_S", 1.0)
+        async with serving(broker, names.coordinator, done, prefetch=1):
+            with pytest.raises(RpcTimeoutError):
+                await call(rpc, names, timeout_s=2.0)
+            patched.undo()
+            assert orjson.loads(await call(rpc, names))["kind"] == "done"
+
+
+async def test_a_flood_of_malformed_requests_makes_one_log_line(
+    broker: Broker, rpc: RpcClient, names: Names, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def decode(body: bytes) -> messages.Message:
+        messages.decode(messages.coordinator_request, body)
+        return messages.Done()
+
+    async with serving(broker, names.coordinator, decode):
+        for _ in range(5):
+            assert orjson.loads(await call(rpc, names, b"{}"))["code"] == "bad_request"
+    assert [line.message for line in caplog.records].count("malformed request") == 1
+
+
+async def test_a_server_whose_queue_is_deleted_serves_again(
+    broker: Broker, rpc: RpcClient, names: Names, observer: AbstractChannel
+) -> None:
+    async with serving(broker, names.coordinator, done):
+        await observer.queue_delete(names.coordinator)
+
+        async def is_answered() -> bool:
+            try:
+                return bool(await call(rpc, names, timeout_s=2.0))
+            except RelayError:
+                return False
+
+        await eventually(is_answered)

@@ -18,10 +18,13 @@ from eventbus.amqp.link import Link
 from eventbus.amqp.session_stream import STREAM_ARGUMENTS, SessionStream
 from eventbus.errors import BrokerLostError, RemoteError
 from eventbus.names import Names
+from tests.waiting import eventually
 from tests.wire.coordinator_rig import CoordinatorProcess, Rig, rig, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from aio_pika.abc import AbstractChannel
 
     from tests.tcp_proxy import TcpProxy
 
@@ -258,15 +261,42 @@ async def test_an_append_without_a_broker_fails_and_after_a_reconnect_the_stream
     keeping = asyncio.create_task(link.keep())
     proxy.cut()
 
-    async def appended() -> bool:
-        try:
-            await stream.append(messages.Leading(coordinator_id="a", term="two"))
-        except BrokerLostError:
-            return False
-        return True
-
-    await until(appended)
+    await until(lambda: appended(stream, "two"))
     assert terms[0] == "one"
     assert set(terms[1:]) == {"two"}
     keeping.cancel()
     await link.close()
+
+
+async def test_a_stream_that_was_made_anew_while_we_were_away_is_followed_from_its_beginning(
+    broker: Broker, names: Names, proxy: TcpProxy, observer: AbstractChannel
+) -> None:
+    link = Link(broker, name="writer")
+    stream = SessionStream(link, names)
+    terms: list[str] = []
+    stream.follow(lambda record: terms.append(record.term) if isinstance(record, messages.Leading) else None)
+    await link.open(timeout_s=10)
+    keeping = asyncio.create_task(link.keep())
+    for _ in range(5):
+        await stream.append(messages.Leading(coordinator_id="a", term="old"))
+    proxy.refuse()
+    await eventually(lambda: not link.is_up.is_set())
+    await observer.queue_delete(names.sessions)
+    await observer.declare_queue(names.sessions, durable=True, arguments=STREAM_ARGUMENTS)
+    other = messages.encode(messages.Leading(coordinator_id="b", term="of-another"))
+    await observer.default_exchange.publish(aio_pika.Message(other), names.sessions)
+    proxy.accept()
+    await until(lambda: appended(stream, "new"))
+    assert terms.index("of-another") < terms.index("new")
+    await eventually(lambda: stream.is_live)  # its marker goes over another channel
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    await link.close()
+
+
+async def appended(stream: SessionStream, term: str) -> bool:
+    try:
+        await stream.append(messages.Leading(coordinator_id="a", term=term))
+    except BrokerLostError:
+        return False
+    return True
