@@ -56,6 +56,7 @@ lock: ## Write the lock files from pyproject.toml; ARGS=--upgrade takes the newe
 	@$(COMPILE) $(ARGS) --group dev pyproject.toml --output-file requirements.lock >/dev/null
 	@$(COMPILE) --constraints requirements.lock pyproject.toml --output-file requirements-runtime.lock >/dev/null
 	@echo 'hikari==2.6.0' | $(COMPILE) --no-deps - --output-file tests/hikari-2.6.0.lock >/dev/null
+	@printf '%s\n' hikari-lightbulb linkd confspec async-timeout | $(COMPILE) $(ARGS) --no-deps - --output-file tests/lightbulb.lock >/dev/null
 
 clean: ## Remove what set-up, tests and runs have made
 	@rm -rf .venv .tools .run .coverage .coverage.* htmlcov dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -12,12 +12,13 @@ import hikari
 from hikari import snowflakes
 from hikari.applications import get_token_id
 
-from consumers import script
+from consumers import payloads, script
 from consumers.consumer import Consumer
 from consumers.counters import Counters
 from consumers.errors import SomeShardsFailedError, only_one_of
 from consumers.first_presence import FirstPresence
 from consumers.handling import INSIDE_HANDLER
+from consumers.members import MembersRequest
 from consumers.parts import HikariParts
 from consumers.refusals import CONSTRUCTOR, refuse
 from consumers.script_logs import set_up_logs
@@ -36,16 +37,19 @@ if TYPE_CHECKING:
     from hikari.api.event_manager import CallbackT, PredicateT
 
     from consumers.event_manager import EventManager
+    from consumers.members import RequestedMembers
     from consumers.parts import RestOptions
     from consumers.script_logs import LogChoice
     from consumers.shard_proxy import ShardProxy
     from consumers.start_request import StartOptions
+    from consumers.voice import VoiceComponent
 
 _log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=hikari.Event)
 
 MAX_COMMANDS_AT_ONCE = 32
+MEMBERS_TIMEOUT_S = 60.0
 
 
 class Options(TypedDict, total=False):
@@ -54,11 +58,18 @@ class Options(TypedDict, total=False):
     namespace: str
     group: str
     prefetch: int
+    limit: str
+    handler_timeout_s: float
+    max_age_s: float
+    max_interaction_age_s: float
     on_error: str
     max_attempts: int
     max_deliveries: int
+    components_anywhere: bool
+    cache: str
     rest_url: str | None
     drain_timeout_s: float
+    command_timeout_s: float
     connect_timeout_s: float
     ca_cert: str | None
     client_cert: str | None
@@ -150,7 +161,7 @@ class Bot(hikari.GatewayBotAware):
 
     @property
     def cache(self) -> impl.CacheImpl:
-        """By default it holds the own user only: each process of a group sees a part of the events."""
+        """By default it holds the own user only; other parts are chosen by `cache` or hikari's `cache_settings`."""
         return self._parts.cache
 
     @property
@@ -189,8 +200,8 @@ class Bot(hikari.GatewayBotAware):
         return self._parts.rest
 
     @property
-    def voice(self) -> impl.VoiceComponentImpl:
-        """hikari's. Both voice events of a connect must reach this process: use a group of one process for voice."""
+    def voice(self) -> VoiceComponent:
+        """hikari's. A connection lives in this process; what Discord says of it comes here."""
         return self._parts.voice
 
     # Shards
@@ -238,11 +249,17 @@ class Bot(hikari.GatewayBotAware):
         activity: hikari.UndefinedNoneOr[hikari.Activity] = hikari.UNDEFINED,
         afk: hikari.UndefinedOr[bool] = hikari.UNDEFINED,
     ) -> None:
-        """Change the presence on every shard. Raises SomeShardsFailedError with the error of each that failed."""
+        """Change the presence on every shard; what is left out stays as it was set last, by whatever process.
+
+        The fleet remembers it. Raises CommandError if it could not be stored, SomeShardsFailedError with the error of
+        each shard that did not show it yet: it does as soon as it can.
+        """
         warn_of_activity(activity)
-        await self._on_every_shard(
-            lambda shard: shard.update_presence(idle_since=idle_since, status=status, activity=activity, afk=afk)
-        )
+        self._known_shards()
+        fields = payloads.presence(idle_since=idle_since, status=status, activity=activity, afk=afk)
+        if fields:
+            record_id = await self._require_alive().commands.store_presence(fields, None)
+            await self._on_every_shard(lambda shard: shard.show_presence(record_id))
 
     async def _on_every_shard(self, command: Callable[[ShardProxy], Coroutine[Any, Any, None]]) -> None:
         failures: dict[int, RelayError] = {}
@@ -286,11 +303,38 @@ class Bot(hikari.GatewayBotAware):
             guild, include_presences=include_presences, query=query, limit=limit, users=users, nonce=nonce
         )
 
+    async def request_members(
+        self,
+        guild: hikari.SnowflakeishOr[hikari.PartialGuild],
+        *,
+        include_presences: hikari.UndefinedOr[bool] = hikari.UNDEFINED,
+        query: str = "",
+        limit: int = 0,
+        users: hikari.UndefinedOr[hikari.SnowflakeishSequence[hikari.User]] = hikari.UNDEFINED,
+        timeout: float | None = MEMBERS_TIMEOUT_S,
+    ) -> RequestedMembers:
+        """Ask for members as `request_guild_members` does, and return them, when all came; `timeout` in seconds.
+
+        Raises MembersTimeoutError, any other CommandError, BrokerLostError, MissingIntentError or ValueError.
+        """
+        request = MembersRequest(self.event_manager.waiters, self._shard_of(guild), guild)
+        return await request.ask(
+            include_presences=include_presences, query=query, limit=limit, users=users, timeout=timeout
+        )
+
     async def request_channel_info(
         self, guild: hikari.SnowflakeishOr[hikari.PartialGuild], *, fields: Sequence[ChannelInfoField]
     ) -> None:
         """Ask for what channels hold for the moment; the group gets it as ChannelInfoEvent. Raises CommandError."""
         await self._shard_of(guild).request_channel_info(guild, fields=fields)
+
+    async def request_soundboard_sounds(self, guilds: Sequence[hikari.SnowflakeishOr[hikari.PartialGuild]]) -> None:
+        """Ask for the soundboard sounds of guilds; the group gets them as SOUNDBOARD_SOUNDS. Raises CommandError."""
+        by_shard: dict[ShardProxy, list[hikari.SnowflakeishOr[hikari.PartialGuild]]] = {}
+        for guild in guilds:
+            by_shard.setdefault(self._shard_of(guild), []).append(guild)
+        for shard, of_shard in by_shard.items():
+            await shard.request_soundboard_sounds(of_shard)
 
     def _shard_of(self, guild: hikari.SnowflakeishOr[hikari.PartialGuild]) -> ShardProxy:
         shards = self._known_shards()
@@ -322,7 +366,7 @@ class Bot(hikari.GatewayBotAware):
         return self.event_manager.listen(*event_types)
 
     def stream(self, event_type: type[E], /, timeout: float | None, limit: int | None = None) -> EventStream[E]:
-        """As hikari's GatewayBot; with several processes in a group, each streams a part of the events."""
+        """As hikari's GatewayBot: it gets the events of the whole fleet, whichever process listeners get them in."""
         self._require_alive()
         return self.event_manager.stream(event_type, timeout=timeout, limit=limit)
 
@@ -337,13 +381,14 @@ class Bot(hikari.GatewayBotAware):
     async def wait_for(
         self, event_type: type[E], /, timeout: float | None, predicate: PredicateT[E] | None = None
     ) -> E:
-        """As hikari's GatewayBot; with several processes in a group, the event may reach another one."""
+        """As hikari's GatewayBot: whichever process of the group gets the event for its listeners."""
         self._require_alive()
         return await self.event_manager.wait_for(event_type, timeout=timeout, predicate=predicate)
 
     def _request_sync(self) -> None:
         if self._consumer is not None:
             self._consumer.group.request_sync()
+            self._consumer.copies.request_sync()
 
     # Life
 
@@ -365,7 +410,7 @@ class Bot(hikari.GatewayBotAware):
         consumer = self._consumer = Consumer(self._settings, self._parts)
         living = consumer.live()
         if request.presence is not None:
-            living = FirstPresence(request.presence, self.event_manager).during(living, consumer)
+            living = FirstPresence(request.presence).during(living, consumer)
         life = self._life = asyncio.create_task(living, name="consumer")
         if not await _is_consuming(consumer, life):
             await self.join()
@@ -390,7 +435,7 @@ class Bot(hikari.GatewayBotAware):
         """Drain, settle, and return when all is closed; called inside a handler, it returns at once."""
         if self._life is None or self._consumer is None or self._life.done():
             raise hikari.ComponentStateConflictError("the bot is not running: there is nothing to close")
-        if self._consumer.consuming.is_set():
+        if self._consumer.has_started:
             self._consumer.stop()
         else:
             self._life.cancel()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from consumers.bot import Bot
 from consumers.child import announce_ready, take_ready_pipe
 from consumers.entrypoint import call_entrypoint, load_entrypoint
+from consumers.reload import reload_on_change
 from consumers.serve import serve
 from consumers.settings import ConsumerSettings
 from consumers.supervisor import Supervisor
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 NAME = "gw-consume"
+_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"  # Python takes a file of the same size and second for unchanged
 
 
 def main() -> None:
@@ -29,7 +31,7 @@ def main() -> None:
 
 def run(settings: ConsumerSettings) -> None:
     """Run the handlers of a consumer group."""
-    if settings.processes == 1:
+    if settings.processes == 1 and not settings.reload:
         is_child = tie_to_parent(NAME)
         run_process(NAME, settings, _consume(settings, take_ready_pipe(), is_child=is_child))
         return
@@ -60,9 +62,20 @@ class _Supervised:
     async def __call__(self, stop: asyncio.Event) -> None:
         settings = self._settings
         supervisor = Supervisor(
-            settings.processes, settings.environment(processes=1), drain_timeout_s=settings.drain_timeout_s
+            settings.processes,
+            settings.environment(processes=1, reload=False) | ({_NO_BYTECODE: "1"} if settings.reload else {}),
+            drain_timeout_s=settings.drain_timeout_s,
+            waits_for_reload=settings.reload,
         )
-        await supervisor.run(stop)
+        watching = None
+        if settings.reload:
+            watch = reload_on_change(settings.entrypoint_dir, supervisor.reload)
+            watching = asyncio.create_task(watch, name="watch for changes")
+        try:
+            await supervisor.run(stop)
+        finally:
+            if watching is not None:
+                watching.cancel()
         self.exit_code = supervisor.exit_code
 
 

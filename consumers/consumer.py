@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import secrets
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import hikari
 
+from consumers.cache_service import CacheService
+from consumers.command_sync import CommandSync
+from consumers.component_service import ComponentService
+from consumers.copies import Copies
 from consumers.counters import Counters
 from consumers.delivery_path import DeliveryPath
 from consumers.errors import DiscordUnreachableError
 from consumers.failure_policy import FailurePolicy
 from consumers.fleet_view import FleetView
+from consumers.fork_guard import guard_forks
 from consumers.gateway_commands import GatewayCommands
 from consumers.group import Group
+from consumers.library_pins import unmet_pins
+from consumers.limits import TypeLimits
 from consumers.settling import Settling
+from consumers.shard_connections import ShardConnections
 from consumers.shard_proxy import ShardProxy
+from consumers.staleness import Staleness
+from consumers.watchdog import Watchdog
 from eventbus.amqp.broker import Broker
+from eventbus.amqp.command_records import CommandRecords
 from eventbus.amqp.control_news import ControlNews
 from eventbus.amqp.delay_queues import DelayQueues
 from eventbus.amqp.deliveries import QUARANTINE_LANE, DeadLetters, Quarantine
 from eventbus.amqp.group_queues import CommandExchange
 from eventbus.amqp.link import Link
+from eventbus.amqp.presence_stream import PresenceWriter
 from eventbus.amqp.rpc import RpcClient
 from eventbus.coordinator_client import CoordinatorClient
 from eventbus.errors import ConfigurationError
 from eventbus.messages import ExchangeRestored
 from eventbus.names import Names
+from eventbus.process import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,13 +54,14 @@ if TYPE_CHECKING:
     from consumers.group import Service
     from consumers.parts import HikariParts
     from consumers.settings import GroupSettings
+    from consumers.shard_connections import ConnectionChange
     from eventbus.messages import ControlEvent
 
 _log = logging.getLogger(__name__)
 
 LIFETIME_EVENT_TIMEOUT_S = 10.0
+START_PATIENCE_S = 5.0
 REPORT_INTERVAL_S = 60.0
-CANCEL_AGAIN_S = 0.5
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -67,9 +83,19 @@ class Consumer:
         CommandExchange(self._link, names)
         self._coordinator = CoordinatorClient(rpc, names)
         self._fleet = FleetView(self._coordinator)
-        self._commands = GatewayCommands(rpc, names)
+        self._connections = ShardConnections()
+        self.commands = GatewayCommands(
+            rpc, names, PresenceWriter(self._link, names), timeout_s=settings.command_timeout_s
+        )
+        self._command_sync = CommandSync(CommandRecords(self._link, names, settings.group))
         self._group_link = Link(broker, name=f"{name} deliveries")
+        self._cache = CacheService(
+            parts, self._link, names, name=name, shard_of=self._shard_of, shards=lambda: self.shards
+        )
         self.counters = Counters()
+        self._components: ComponentService | None = None
+        if not settings.components_anywhere:
+            self._components = ComponentService(parts.rest, self._link, names, settings.group)
         path = DeliveryPath(
             parts.event_manager,
             Settling(
@@ -79,24 +105,43 @@ class Consumer:
                 quarantine=Quarantine(self._link, names, settings.group),
             ),
             FailurePolicy(settings.on_error, settings.max_attempts, settings.max_deliveries),
+            staleness=Staleness(max_age_s=settings.max_age_s, max_interaction_age_s=settings.max_interaction_age_s),
+            handler_timeout_s=settings.handler_timeout_s or None,
+            on_exit=self._exit_with,
             counters=self.counters,
             quarantine=names.group(settings.group, QUARANTINE_LANE),
             shard_of=self._shard_of,
+            reach=self._cache.reach,
+            owners=self._components.owners if self._components else None,
         )
+        if self._components is not None:
+            self._components.handle_by(path.handle_for_another)
         self.group = Group(
             self._group_link,
             names,
             settings.group,
             prefetch_count=settings.prefetch,
+            limits=TypeLimits(settings.limits),
             wanted=parts.event_manager.wanted_types,
             handle=path.handle,
         )
-        ControlNews(self._link, names, kinds=("exchange.restored",), hear=self._hear)
+        self.copies = Copies(
+            self._group_link,
+            names,
+            f"{settings.group}-{secrets.token_hex(8)}",
+            manager=parts.event_manager,
+            shard_of=self._shard_of,
+            reach=self._cache.reach,
+            reaches=parts.cache_parts.types.__contains__,
+        )
+        ControlNews(self._link, names, kinds=("exchange.restored", "shards.status", "worker.dead"), hear=self._hear)
         self._services: list[asyncio.Task[Any]] = []
+        self._exit_request: SystemExit | None = None
         self._stopping = asyncio.Event()
         self._closed = asyncio.Event()
         self._foreign_shards: dict[tuple[int, int], ShardProxy] = {}
         self.consuming = asyncio.Event()
+        self.has_started = False
         self.intents = hikari.Intents.NONE
         self.shards: Mapping[int, ShardProxy] = {}
         self.me: hikari.OwnUser | None = None
@@ -104,24 +149,42 @@ class Consumer:
     def _hear(self, event: ControlEvent) -> None:
         if isinstance(event, ExchangeRestored):
             self.group.bind_again(event.event_type)
+            self.copies.bind_again(event.event_type)
+            self._cache.copy.bind_again(event.event_type)
+        self._fleet.hear(event)
+        for change in self._connections.hear(event):
+            if change.shard in self.shards:
+                self._tell_of_connection(change)
+
+    def _tell_of_connection(self, change: ConnectionChange) -> None:
+        shard, factory = self.shards[change.shard], self._parts.event_factory
+        make = factory.deserialize_connected_event if change.is_connected else factory.deserialize_disconnected_event
+        self._parts.event_manager.dispatch(make(shard))
 
     def stop(self) -> None:
         """Drain and end `live()`."""
         self._stopping.set()
 
+    def _exit_with(self, request: SystemExit) -> None:
+        """A handler called `sys.exit`: as `stop`, and `live` ends with it."""
+        self._exit_request = self._exit_request or request
+        self.stop()
+
     async def live(self) -> None:
-        """From connecting to goodbye. Raises RelayError, in a group if a service failed."""
+        """From connecting to goodbye. Raises RelayError, in a group if a service failed, or a handler's SystemExit."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 await self._connect(tasks)
                 await self._dispatch_bounded(self._parts.event_factory.deserialize_starting_event(), None)
+                await self._tell_of_the_start()
                 await self._consume(tasks)
-                self._parts.event_manager.dispatch(self._parts.event_factory.deserialize_started_event())
                 await self._stopping.wait()
                 await self._drain()
-                await self._end_services()
+                await end_tasks(self._services)
         finally:
             await self._say_goodbye()
+        if self._exit_request is not None:
+            raise self._exit_request
 
     # Start
 
@@ -135,7 +198,13 @@ class Consumer:
         config = await self._coordinator.config(timeout_s=timeout_s)
         self.intents = hikari.Intents(config.intents)
         self.shards = {shard: self._proxy(shard, config.shard_count) for shard in range(config.shard_count)}
+        self._parts.event_manager.waiters.binder = self.copies
         self._serve(tasks, "fleet view", self._fleet.keep)
+        self._serve(tasks, "command sync", self._command_sync.run)
+        self._parts.rest.command_sync = self._command_sync
+        await self._cache.open(self.intents, functools.partial(self._serve, tasks), timeout_s=timeout_s)
+        if self._components is not None:
+            await self._components.open(functools.partial(self._serve, tasks))
 
     async def _fetch_me(self, timeout_s: float) -> hikari.OwnUser:
         url = self._settings.rest_url
@@ -158,12 +227,33 @@ class Consumer:
                 f"Discord's REST API at {url} gave no usable answer ({reason}): check the network and --rest-url"
             ) from error
 
+    async def _tell_of_the_start(self) -> None:
+        """Before anything is taken: lightbulb drops what comes while its StartedEvent handler still syncs commands."""
+        self.has_started = True
+        event = self._parts.event_factory.deserialize_started_event()
+        handlers = asyncio.ensure_future(self._parts.event_manager.dispatch(event, return_tasks=True))
+        stopping = asyncio.create_task(self._stopping.wait(), name="wait for the stop")
+        try:
+            both = {handlers, stopping}
+            ended, _ = await asyncio.wait(both, timeout=START_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        if not ended:
+            sentence = "a handler of StartedEvent still runs: deliveries are taken all the same"
+            _log.info(sentence, extra={"action": "start_unfinished", "seconds": START_PATIENCE_S})
+
     async def _consume(self, tasks: asyncio.TaskGroup) -> None:
         await self.group.open(timeout_s=self._settings.connect_timeout_s)
         for name, service in self.group.services():
             self._serve(tasks, name, service)
+        self._serve(tasks, "own queue", self.copies.run)
+        self._serve(tasks, "copies behind the cache", self.copies.follow_cache)
         self._serve(tasks, "counters", self._report)
+        self._serve(tasks, "watchdog", Watchdog(self.counters).run)
+        guard_forks(asyncio.get_running_loop())
         self.group.request_sync()  # a listener may have come while the queues were declared
+        for sentence in unmet_pins(metadata.distributions(), hikari.__version__):
+            _log.warning(sentence, extra={"action": "unmet_pin"})
         for sentence in self._parts.event_manager.missing_intents(self.intents):
             _log.warning(sentence, extra={"action": "missing_intent"})
         bound = sorted(self.group.bound)
@@ -191,7 +281,7 @@ class Consumer:
             shard_count,
             intents=self.intents,
             user_id=self.me.id,
-            commands=self._commands,
+            commands=self.commands,
             fleet=self._fleet,
             closed=self._closed,
         )
@@ -210,28 +300,30 @@ class Consumer:
     async def _drain(self) -> None:
         try:
             async with asyncio.timeout(self._settings.drain_timeout_s):
-                await self.group.drain()
+                parts = (self.group, self._components) if self._components is not None else (self.group,)
+                await asyncio.gather(*(part.drain() for part in parts))
         except TimeoutError:
             count = await self.group.cancel()
+            if self._components is not None:
+                count += await self._components.cancel()
             _log.warning(
                 "handlers did not end in time: their dispatches come again",
                 extra={"action": "drain_timeout", "count": count},
             )
-
-    async def _end_services(self) -> None:
-        running = set(self._services)
-        while running:  # `wait_for` of Python 3.11 loses a cancellation that comes as what it waits for ends
-            for service in running:
-                service.cancel()
-            _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
 
     async def _say_goodbye(self) -> None:
         was_consuming = self.consuming.is_set()
         factory = self._parts.event_factory
         if was_consuming:
             await self._dispatch_bounded(factory.deserialize_stopping_event(), LIFETIME_EVENT_TIMEOUT_S)
+        await self._parts.leave_voice(timeout_s=CLOSE_TIMEOUT_S)
         self._closed.set()
+        self._parts.event_manager.waiters.binder = None
+        self._parts.rest.command_sync = None
+        if self._components is not None:
+            self._components.close()
         await self._group_link.close()
+        await self._cache.close()
         await self._link.close()
         await self._parts.close(timeout_s=CLOSE_TIMEOUT_S)
         if was_consuming:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -11,42 +12,66 @@ from consumers.errors import MalformedDispatchError
 from consumers.failure_policy import Admission, FailurePolicy, OnError
 from consumers.former_holders import FormerHolders
 from consumers.frame import decode
+from consumers.outcome import Outcome
+from consumers.owners import NotForwarded
 from consumers.seen import SeenDispatches, Sighting
+from consumers.staleness import Skip
+from consumers.start_order import StartOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    import hikari
     from hikari.api import GatewayShard
 
     from consumers.dispatch import Dispatch
     from consumers.event_manager import EventManager
     from consumers.frame import Frame
     from consumers.handling import Handling
+    from consumers.owners import Owners
     from consumers.settling import Settling
+    from consumers.staleness import Staleness
     from eventbus.amqp.deliveries import Delivery
 
 
-class DeliveryPath:
-    """What one process does with the deliveries of its group, whatever lane they come from."""
+_log = logging.getLogger(__name__)
 
-    def __init__(
+
+class DeliveryPath:
+    """What one process does with the deliveries of its group, whatever lane they come from.
+
+    `handler_timeout_s`: what each handler gets, None for no end. `on_exit`: called with what `sys.exit` raised in one.
+    """
+
+    def __init__(  # noqa: PLR0913 - every station of the path
         self,
         manager: EventManager,
         settling: Settling,
         policy: FailurePolicy,
         *,
+        staleness: Staleness,
+        handler_timeout_s: float | None,
+        on_exit: Callable[[SystemExit], None],
         counters: Counters,
         quarantine: str,
         shard_of: Callable[[Dispatch], GatewayShard],
+        reach: Callable[[Dispatch], Awaitable[hikari.Event | None]],
+        owners: Owners | None,
     ) -> None:
         self._manager = manager
         self._settling = settling
         self._policy = policy
+        self._staleness = staleness
+        self._handler_timeout_s = handler_timeout_s
+        self._on_exit = on_exit
         self._counters = counters
         self._quarantine = quarantine
         self._shard_of = shard_of
+        self._reach = reach
+        self._owners = owners
         self._seen = SeenDispatches()
         self._former_holders = FormerHolders()
+        self._start_order = StartOrder()
 
     async def handle(self, delivery: Delivery) -> None:
         """Settle it, or leave it to the broker to deliver it again."""
@@ -96,25 +121,103 @@ class DeliveryPath:
             return
         handled = False
         try:
-            handled = await self._attempt(delivery, frame)
+            handled = await self._is_skipped(delivery, frame) or await self._attempt(delivery, frame)
         finally:
             self._seen.end(message_id, handled=handled)
+
+    async def _is_skipped(self, delivery: Delivery, frame: Frame) -> bool:
+        """Whether it is too old to be handled; then it is acknowledged."""
+        skip = self._staleness.skip(frame, time.time())
+        if skip is None:
+            return False
+        if skip is Skip.STALE_INTERACTION:
+            if not self._counters.stale_interactions:
+                sentence = (
+                    "interactions come too late to be answered and are skipped: consumers were away or are too slow,"
+                    " or their clock differs from the worker's"
+                )
+                age_s = frame.interaction_age_s(time.time())
+                _log.warning(sentence, extra={"action": "stale_interaction", "age_s": age_s})
+            self._counters.stale_interactions += 1
+        else:
+            self._counters.skipped_by_age += 1
+        await delivery.ack()
+        return True
 
     async def _attempt(self, delivery: Delivery, frame: Frame) -> bool:
         """Whether it was handled, and is not to be handled again."""
         if not await self._is_admitted(delivery, frame):
             return False
-        handling = self._manager.handle(frame, self._shard_of(frame.dispatch))
+        outcome = await self._outcome(delivery, frame)
+        if outcome is None:
+            await delivery.requeue()
+            return False
+        if outcome.is_good:
+            await delivery.ack()
+            return True
+        return await self._on_failure(delivery, frame, outcome)
+
+    async def _outcome(self, delivery: Delivery, frame: Frame) -> Outcome | None:
+        """What came of it here, or in the process that owns the component; None if that one is gone with it."""
+        if self._owners is not None and delivery.queue != self._quarantine:  # what may end its process ends this one
+            forwarded = await self._owners.forward(delivery, frame)
+            if isinstance(forwarded, Outcome):
+                self._counters.forwarded += 1
+                return forwarded
+            if forwarded is NotForwarded.LOST:
+                return None
+        return await self._handle_here(frame)
+
+    async def _handle_here(self, frame: Frame) -> Outcome:
+        if self._owners is not None:
+            self._owners.claims.note(frame)
+        handling = await self._start(frame)
         try:
-            await handling.finish()
+            await handling.finish(self._handler_timeout_s)
         except asyncio.CancelledError:
             handling.cancel()
             raise
-        if handling.failure is None and handling.listener_failure is None:
-            self._counters.handled += 1
-            await delivery.ack()
-            return True
-        return await self._on_failure(delivery, frame, handling)
+        self._counters.handlers_timed_out += handling.timed_out_count
+        if handling.exit_request is not None:
+            self._on_exit(handling.exit_request)
+        failure = None if handling.failure is None else f"{type(handling.failure).__name__}: {handling.failure}"
+        outcome = Outcome(failure, handling.listener_failure)
+        self._counters.handled += outcome.is_good
+        return outcome
+
+    async def _start(self, frame: Frame) -> Handling:
+        """Start its handlers, behind those of what came before in its guild."""
+        place = self._start_order.line_up(frame)
+        if place is None:
+            made = await self._reach(frame.dispatch)
+            return self._manager.handle(frame, self._shard_of(frame.dispatch), made)
+        try:
+            made = await self._reach(frame.dispatch)
+            await place.come()
+            return self._manager.handle(frame, self._shard_of(frame.dispatch), made)
+        finally:
+            place.leave()
+
+    async def handle_for_another(self, frame: Frame) -> Outcome | None:
+        """Handle once what another process forwarded and settles; None if it is on its way to somebody else."""
+        message_id = frame.dispatch.message_id
+        if frame.sent_again:
+            return await self._handle_here(frame)
+        while (sighting := self._seen.begin(message_id)) is Sighting.RUNNING:
+            if self._owners is not None and self._owners.is_forwarding(message_id):
+                return None  # two that wait for each other would wait for ever
+            ended = asyncio.Event()
+            self._seen.when_ended(message_id, ended.set)
+            await ended.wait()
+        if sighting is Sighting.HANDLED:
+            self._counters.duplicates_dropped += 1
+            return Outcome()
+        outcome = None
+        try:
+            outcome = await self._handle_here(frame)
+        finally:
+            self._seen.end(message_id, handled=outcome is not None and outcome.is_good)
+        return outcome
 
     async def _is_admitted(self, delivery: Delivery, frame: Frame) -> bool:
         """Whether it may be handled now; if not, it is settled."""
@@ -133,10 +236,9 @@ class DeliveryPath:
                     await self._settling.calm()
                 return True
 
-    async def _on_failure(self, delivery: Delivery, frame: Frame, handling: Handling) -> bool:
-        failure = handling.failure
-        if failure is not None:
-            reason = f"hikari cannot read this {frame.dispatch.type}: {type(failure).__name__}: {failure}"
+    async def _on_failure(self, delivery: Delivery, frame: Frame, outcome: Outcome) -> bool:
+        if outcome.failure is not None:
+            reason = f"hikari cannot read this {frame.dispatch.type}: {outcome.failure}"
             await self._settling.bury(delivery, reason, frame)
             return False
         self._counters.failed += 1
@@ -148,7 +250,7 @@ class DeliveryPath:
             attempt_count=frame.dispatch.attempt, interaction_age_s=frame.interaction_age_s(time.time())
         )
         if delay_s is None:
-            await self._settling.bury(delivery, handling.listener_failure or "a listener raised", frame)
+            await self._settling.bury(delivery, outcome.listener_failure or "a listener raised", frame)
         else:
             await self._settling.retry(delivery, frame, delay_s)
         return False

@@ -7,9 +7,13 @@ import inspect
 import re
 import sys
 import traceback
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hikari
+
+from consumers.library_pins import unmet_pins
 from eventbus.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -84,9 +88,10 @@ def _raised(doing: str, name: str, error: BaseException, folder: Path) -> Config
     message = " ".join(str(error).split()) or "no message"
     place = _place(error, folder)
     where = f" (at {place})" if place else ""
-    return ConfigurationError(
+    sentence = (
         f"--entrypoint: {doing} {name} raised {type(error).__name__}: {message}{where}: correct it and start again"
     )
+    return ConfigurationError([sentence, *unmet_pins(metadata.distributions(), hikari.__version__)])
 
 
 def _place(error: BaseException, folder: Path) -> str | None:

@@ -18,6 +18,28 @@ class MalformedDispatchError(RelayError):
     """A delivery is not what docs/wire.md says, or hikari cannot read its payload: it becomes a dead letter."""
 
 
+class CacheSlowError(RelayError):
+    """The cache was not complete within `timeout_s` after the start."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(
+            f"the cache was not loaded within {timeout_s:g} s: choose fewer parts with --cache, or give the process a core"
+        )
+
+
+class HandlerTimeoutError(RelayError):
+    """A handler ran longer than --handler-timeout and was cancelled; listeners of ExceptionEvent get it."""
+
+    def __init__(self, handler: str, ran_s: float) -> None:
+        super().__init__(f"{handler} was cancelled after {ran_s:.1f} s: shorten it, or raise --handler-timeout")
+        self.handler = handler
+        self.ran_s = ran_s
+
+
+class CancelledByNobodyError(RelayError):
+    """A handler ended in CancelledError though nobody cancelled it: what it awaited was cancelled."""
+
+
 class DiscordUnreachableError(RelayError):
     """Discord's REST API gave no usable answer at the start."""
 
@@ -36,9 +58,9 @@ class FleetEndedError(RelayError):
 
 
 class CommandError(RelayError):
-    """A gateway command for `shard` was not carried out, or nobody knows whether it was."""
+    """A gateway command for `shard` (None: all) was not carried out, or nobody knows whether it was."""
 
-    def __init__(self, shard: int, message: str) -> None:
+    def __init__(self, shard: int | None, message: str) -> None:
         super().__init__(message)
         self.shard = shard
 
@@ -61,6 +83,25 @@ class CommandRejectedError(CommandError):
         self.retry_after_s = retry_after_s
 
 
+class CommandRateLimitedError(CommandRejectedError):
+    """Discord's limit is used up (120 sends in 60 s, or all members of a guild in 30 s): it was not sent."""
+
+
+class ShardNotConnectedError(CommandRejectedError, hikari.ComponentStateConflictError):
+    """The shard has a holder that is not connected to Discord now: the command was not sent."""
+
+    def __init__(self, shard: int, code: str, message: str, retry_after_s: float | None) -> None:
+        super().__init__(shard, code, message, retry_after_s)
+        self.reason = str(self.args[0])
+
+
+class InvalidCommandError(CommandError, ValueError):
+    """Discord would refuse the command, and the message says why: it was not sent."""
+
+    def __init__(self, shard: int | None, message: str) -> None:
+        super().__init__(shard, f"Discord would refuse the command: {message}")
+
+
 class CommandTimeoutError(CommandError, TimeoutError):
     """No answer came in time: the command may or may not have been sent."""
 
@@ -74,6 +115,18 @@ class CommandTooLargeError(CommandError, ValueError):
             f"the payload for shard {shard} has {size} bytes, Discord takes {_MAX_PAYLOAD_BYTES}: ask for less at once",
         )
         self.size = size
+
+
+class MembersTimeoutError(CommandError, TimeoutError):
+    """Not all of the members that were asked for came in time; `count` chunks of `expected_count` (None: unknown) did."""
+
+    def __init__(self, shard: int, guild_id: int, count: int, expected_count: int | None) -> None:
+        of_all = "" if expected_count is None else f" of {expected_count}"
+        super().__init__(
+            shard, f"{count}{of_all} chunks of guild {guild_id}'s members came in time: ask for less, or wait longer"
+        )
+        self.count = count
+        self.expected_count = expected_count
 
 
 class SomeShardsFailedError(RelayError):

@@ -1,32 +1,32 @@
 """hikari's event manager, so that one knows when a dispatch's handlers ended, and whether it could be read at all.
 
-Built on hikari's public parts only: `dispatch`, `get_listeners`, `subscribe`, and the documented `on_xxx` methods,
-one for each gateway event type.
+Listeners get what the group's queue brings to this process; `waiters` get copies of what the whole fleet receives.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import logging
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 import hikari
-from hikari import events, impl
-from hikari.api import CacheComponents
+from hikari import events
+from hikari.api import VoiceComponent
 from hikari.events import base_events
-from hikari.impl import event_manager_base
 
 from consumers.dispatch import CURRENT_DISPATCH
-from consumers.errors import MalformedDispatchError
-from consumers.event_types import EVENT_CLASSES, listenable_classes, wanted_types
-from consumers.handling import CURRENT_HANDLING, INSIDE_HANDLER, Handling
+from consumers.errors import CancelledByNobodyError
+from consumers.event_types import listenable_classes, wanted_types
+from consumers.frame_reader import FrameReader
+from consumers.handling import CURRENT_HANDLING, INSIDE_HANDLER, Handling, listener_name
+from consumers.recent_keys import RecentKeys
+from consumers.waiters import Waiters
+from consumers.watchdog import HANDLER_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from hikari.api import EntityFactory, EventFactory, GatewayShard, MutableCache
+    from hikari.api import EntityFactory, EventFactory, EventStream, GatewayShard, MutableCache
     from hikari.api.event_manager import CallbackT, PredicateT
 
     from consumers.frame import Frame
@@ -35,10 +35,12 @@ _log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=events.Event)
 
-MAX_NOTED_TYPES = 1000
+FOR_EVERYONE: Final = frozenset({"READY", "RESUMED"})
+"""What becomes of a shard concerns each process: its listeners get these over the process's own queue."""
+TOLD_COUNT = 10_000
 
 
-class EventManager(impl.EventManagerImpl):
+class EventManager(FrameReader):
     """Dispatches events; `on_listeners_changed()` is called when listeners come or go."""
 
     def __init__(
@@ -46,18 +48,25 @@ class EventManager(impl.EventManagerImpl):
         entity_factory: EntityFactory,
         event_factory: EventFactory,
         *,
-        cache: MutableCache,
+        cache: MutableCache | None,
         on_listeners_changed: Callable[[], None],
     ) -> None:
-        # All intents, because the bot's are known only later: `missing_intents` warns instead of hikari. Members are
-        # not requested on every GUILD_CREATE: each process of each group would ask Discord for the same.
-        super().__init__(entity_factory, event_factory, hikari.Intents.ALL, auto_chunk_members=False, cache=cache)
+        super().__init__(entity_factory, event_factory, cache=cache)
         self._on_listeners_changed = on_listeners_changed
         self._detached: set[asyncio.Task[None]] = set()
-        self._dropped: set[str] = set()
+        self._told = RecentKeys(TOLD_COUNT)
+        self._is_reading = False
+        self.waiters = Waiters(entity_factory, event_factory, start=self._start)
 
     def wanted_types(self) -> frozenset[str]:
-        """The gateway event types that somebody listens to."""
+        """The gateway event types that the group's queue is to bring."""
+        return self._listened_types() - FOR_EVERYONE
+
+    def types_for_everyone(self) -> frozenset[str]:
+        """The gateway event types that each process of the group is to get for its listeners."""
+        return self._listened_types() & FOR_EVERYONE
+
+    def _listened_types(self) -> frozenset[str]:
         return wanted_types(lambda cls: bool(self.get_listeners(cls)))
 
     def missing_intents(self, intents: hikari.Intents) -> Iterator[str]:
@@ -70,80 +79,91 @@ class EventManager(impl.EventManagerImpl):
 
     # Dispatches
 
-    def handle(self, frame: Frame, shard: GatewayShard) -> Handling:
-        """Start the handlers of a dispatch, before anything is awaited. Call it in a task of the dispatch's own."""
+    def handle(self, frame: Frame, shard: GatewayShard, made: events.Event | None = None) -> Handling:
+        """Start the handlers of a dispatch, before anything is awaited. Call it in a task of the dispatch's own.
+
+        `made` is the event that was made of it when it changed the cache, if it did.
+        """
+        self.waiters.see(frame, shard, made)
         handling = Handling()
+        if self._is_told(frame):
+            return handling
         CURRENT_HANDLING.set(handling)
         CURRENT_DISPATCH.set(frame.dispatch)
         try:
-            self._consume(frame, shard)
+            self._read(frame, shard, made)
         except Exception as error:  # noqa: BLE001 - the border of one delivery: it becomes a dead letter
             handling.failure = error
         return handling
 
-    def _consume(self, frame: Frame, shard: GatewayShard) -> None:
-        event_type, payload = frame.dispatch.type, frame.payload
-        is_known = event_type in EVENT_CLASSES and hasattr(self, f"on_{event_type.lower()}")
-        if payload is None and event_type == "RESUMED":
-            payload = {}
-        if isinstance(payload, dict):
-            if is_known:
-                self.consume_raw_event(event_type, shard, payload)
-                return
-            try:
-                self.consume_raw_event(event_type, shard, payload)
-            except LookupError:
-                if not self.get_listeners(events.ShardPayloadEvent):
-                    self.note_dropped(event_type, "hikari does not know this event type")
-        elif is_known:
-            raise MalformedDispatchError(f"d is not an object but {type(payload).__name__}")
-        else:
-            self.note_dropped(event_type, "its d is not an object, and hikari does not know this event type")
+    def is_heard(self, event_type: type[events.Event]) -> bool:
+        """Whether somebody listens to or waits for such an event."""
+        return bool(self.get_listeners(event_type) or self.waiters.get_listeners(event_type))
 
-    def note_dropped(self, event_type: str, reason: str) -> None:
-        """Say once for each event type that its dispatches are acknowledged and dropped."""
-        if event_type not in self._dropped and len(self._dropped) < MAX_NOTED_TYPES:
-            self._dropped.add(event_type)
-            _log.warning(
-                "dispatches of this type are dropped",
-                extra={"action": "event_dropped", "type": event_type, "reason": reason},
-            )
+    def hears(self, event_type: str | None) -> bool:
+        """Whether a copy of such a dispatch is of use in this process."""
+        return event_type in FOR_EVERYONE or (event_type is not None and self.waiters.demand.is_needed(event_type))
+
+    def take_copy(self, frame: Frame, shard: GatewayShard, made: events.Event | None = None) -> None:
+        """A copy of a dispatch came over the process's own queue. Call it in a context of its own."""
+        CURRENT_DISPATCH.set(frame.dispatch)
+        self.waiters.see(frame, shard, made)
+        if frame.dispatch.type in FOR_EVERYONE and not self._is_told(frame):
+            try:
+                self._read(frame, shard, made)
+            except Exception as error:  # noqa: BLE001 - the border of one delivery
+                self.note_unreadable(frame.dispatch.type, error)
+
+    def _is_told(self, frame: Frame) -> bool:
+        """Whether it is for everyone, and the listeners of this process got it already, by the other way."""
+        if frame.dispatch.type not in FOR_EVERYONE:
+            return False
+        is_told = frame.dispatch.message_id in self._told
+        self._told.add(frame.dispatch.message_id)
+        return is_told
+
+    def _read(self, frame: Frame, shard: GatewayShard, made: events.Event | None) -> None:
+        self._is_reading = True  # nothing is awaited meanwhile: what is dispatched now is the frame's
+        try:
+            self.read(frame, shard, made)
+        finally:
+            self._is_reading = False
+
+    def note_unreadable(self, event_type: str, error: Exception) -> None:
+        """The dispatch that is being handled becomes a dead letter."""
+        handling = CURRENT_HANDLING.get()
+        if handling is None:
+            super().note_unreadable(event_type, error)
+        else:
+            handling.failure = error
 
     # Listeners
 
     def subscribe(self, event_type: type[Any], callback: CallbackT[Any], **nested: Any) -> None:  # noqa: ANN401
-        """As in hikari."""
+        """As in hikari; hikari's voice component waits in this very process for what concerns its connections."""
+        if _is_of_voice(callback):
+            self.waiters.subscribe(event_type, callback)
+            return
         super().subscribe(event_type, callback, **nested)
         self._on_listeners_changed()
 
     def unsubscribe(self, event_type: type[Any], callback: CallbackT[Any]) -> None:
         """As in hikari."""
+        if _is_of_voice(callback):
+            self.waiters.unsubscribe(event_type, callback)
+            return
         super().unsubscribe(event_type, callback)
         self._on_listeners_changed()
+
+    def stream(self, event_type: type[E], /, timeout: float | None, limit: int | None = None) -> EventStream[E]:
+        """As in hikari: it gets what the whole fleet receives from soon after its opening."""
+        return self.waiters.stream(event_type, timeout, limit)
 
     async def wait_for(
         self, event_type: type[E], /, timeout: float | None, predicate: PredicateT[E] | None = None
     ) -> E:
-        """As in hikari, but a listener like others, so that the group is bound to the event while one waits.
-
-        With several processes in a group the event may reach another one.
-        """
-        future: asyncio.Future[E] = asyncio.get_running_loop().create_future()
-
-        async def on_event(event: E) -> None:
-            if future.done():
-                return
-            try:
-                if predicate is None or predicate(event):
-                    future.set_result(event)
-            except Exception as error:  # noqa: BLE001 - the predicate is the waiter's: so is its error
-                future.set_exception(error)
-
-        self.subscribe(event_type, on_event)
-        try:
-            return await asyncio.wait_for(future, timeout)
-        finally:
-            self.unsubscribe(event_type, on_event)
+        """As in hikari: whichever process of the group gets the event for its listeners, the waiter gets it too."""
+        return await self.waiters.wait_for(event_type, timeout, predicate)
 
     # Events
 
@@ -159,17 +179,20 @@ class EventManager(impl.EventManagerImpl):
     def dispatch(self, event: events.Event, *, return_tasks: bool = False) -> asyncio.Future[Any] | None:
         """As in hikari; the handlers belong to the delivery that is being handled, if there is one.
 
-        Not hikari's own, because the future that it gives is done as soon as one handler is cancelled.
+        Not hikari's own, because the future that it gives is done as soon as one handler is cancelled. Waiters hear of
+        a gateway dispatch elsewhere: it may have come to them before.
         """
         tasks = [self._start(callback, event) for callback in self.get_listeners(type(event))]
+        if not self._is_reading:
+            tasks += self.waiters.tell(event)
         return asyncio.gather(*tasks) if return_tasks else None
 
     def _start(self, callback: CallbackT[Any], event: events.Event) -> asyncio.Task[None]:
-        name = getattr(callback, "__name__", repr(callback))
-        task = asyncio.create_task(self._run(callback, event), name=f"handler {name} of {type(event).__name__}")
+        name = f"{HANDLER_PREFIX}{listener_name(callback)} of {type(event).__name__}"
+        task = asyncio.create_task(self._run(callback, event), name=name)
         handling = CURRENT_HANDLING.get()
         if handling is not None:
-            handling.track(task)
+            handling.track(task, callback)
         else:
             self._detached.add(task)
             task.add_done_callback(self._detached.discard)
@@ -179,8 +202,28 @@ class EventManager(impl.EventManagerImpl):
         INSIDE_HANDLER.set(True)
         try:
             await callback(event)
+        except asyncio.CancelledError as cancellation:
+            self._on_cancellation(callback, event, cancellation)
+        except SystemExit as request:
+            handling = CURRENT_HANDLING.get()
+            if handling is None:
+                raise
+            handling.note_exit(callback, request)
         except Exception as error:  # noqa: BLE001 - the border of one delivery: handlers are the user's
             self._report(callback, event, error)
+
+    def _on_cancellation(
+        self, callback: CallbackT[Any], event: events.Event, cancellation: asyncio.CancelledError
+    ) -> None:
+        """Report that it took too long, or that what it awaited was cancelled; else pass the cancellation on."""
+        task, handling = asyncio.current_task(), CURRENT_HANDLING.get()
+        too_long = handling.timeout_of(task) if handling is not None else None
+        if too_long is not None:
+            self._report(callback, event, too_long)
+        elif task is None or task.cancelling():
+            raise cancellation
+        else:
+            self._report(callback, event, CancelledByNobodyError("what it awaited was cancelled"))
 
     def _report(self, callback: CallbackT[Any], event: events.Event, error: Exception) -> None:
         fields = {
@@ -199,28 +242,5 @@ class EventManager(impl.EventManagerImpl):
         self.dispatch(events.ExceptionEvent(exception=error, failed_event=event, failed_callback=callback))
 
 
-def _reporting(method: Callable[[EventManager, GatewayShard, Any], None]) -> Callable[..., None]:
-    @functools.wraps(method)  # keeps what hikari's decorator wrote on the method
-    def consume(self: EventManager, shard: GatewayShard, payload: Any) -> None:  # noqa: ANN401 - JSON
-        try:
-            method(self, shard, payload)
-        except hikari.UnrecognisedEntityError as error:
-            self.note_dropped(method.__name__.removeprefix("on_").upper(), f"newer than this hikari: {error}")
-        except Exception as error:  # the border of one delivery: it becomes a dead letter
-            handling = CURRENT_HANDLING.get()
-            if handling is None:
-                raise
-            handling.failure = error
-
-    return consume
-
-
-# hikari hands an exception of an `on_xxx` method to the event loop's exception handler, where the dispatch is lost.
-for _name, _method in inspect.getmembers(impl.EventManagerImpl, inspect.isfunction):
-    if _name.startswith("on_"):
-        setattr(EventManager, _name, _reporting(_method))
-
-# hikari skips MESSAGE_DELETE_BULK unless somebody listens to single deletions: the event it makes is another one.
-EventManager.on_message_delete_bulk = event_manager_base.filtered(  # type: ignore[method-assign]
-    events.GuildBulkMessageDeleteEvent, CacheComponents.MESSAGES
-)(EventManager.on_message_delete_bulk)
+def _is_of_voice(callback: CallbackT[Any]) -> bool:
+    return isinstance(getattr(callback, "__self__", None), VoiceComponent)

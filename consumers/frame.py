@@ -34,17 +34,20 @@ class Frame:
     sent_again: int = 0
     unsettled_before: int = 0
 
-    def interaction_age_s(self, now: float) -> float | None:
-        """Seconds since an interaction was made, by its id or else by when it was received; None for all else.
-
-        `now` is in seconds since the epoch.
-        """
+    @property
+    def interaction_made_at(self) -> float | None:
+        """When an interaction was made, in seconds since the epoch: by its id, else by its receipt; else None."""
         if self.dispatch.type != _INTERACTION_CREATE:
             return None
         number = self.payload.get("id") if isinstance(self.payload, dict) else None
         if not isinstance(number, str) or not number.isascii() or not number.isdecimal():
-            return now - self.dispatch.received_at
-        return now - ((int(number) >> 22) / 1000 + _DISCORD_EPOCH)
+            return self.dispatch.received_at
+        return (int(number) >> 22) / 1000 + _DISCORD_EPOCH
+
+    def interaction_age_s(self, now: float) -> float | None:
+        """Seconds since an interaction was made; None for all else. `now` is in seconds since the epoch."""
+        made_at = self.interaction_made_at
+        return None if made_at is None else now - made_at
 
 
 def decode(

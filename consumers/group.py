@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from consumers.lane import Lane
 from eventbus.amqp.group_queues import LANES, GroupQueues, slot_count
 from eventbus.errors import BrokerLostError
+from eventbus.names import INTERACTION_LANE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from typing import Any
 
+    from consumers.limits import TypeLimits
     from eventbus.amqp.deliveries import Delivery
     from eventbus.amqp.link import Link
     from eventbus.names import Names
@@ -36,6 +38,7 @@ class Group:
         group: str,
         *,
         prefetch_count: int,
+        limits: TypeLimits,
         wanted: Callable[[], frozenset[str]],
         handle: Callable[[Delivery], Awaitable[None]],
     ) -> None:
@@ -43,7 +46,13 @@ class Group:
         self._changed = asyncio.Event()
         self._must_bind_again = False
         self._lanes = {
-            lane: Lane(names.group(group, lane), slot_count=slot_count(lane, prefetch_count), handle=handle)
+            lane: Lane(
+                names.group(group, lane),
+                slot_count=slot_count(lane, prefetch_count),
+                limits=limits,
+                handle=handle,
+                urgent=lane == INTERACTION_LANE,
+            )
             for lane in LANES
         }
         self._queues = GroupQueues(

@@ -3,48 +3,124 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from consumers.errors import HandlerTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
+CANCEL_PATIENCE_S = 5.0
+"""What a handler that took too long gets to end once it is cancelled; then it is left to itself."""
+_left_to_themselves: set[asyncio.Task[Any]] = set()
+
+
+def listener_name(listener: Callable[..., Any]) -> str:
+    """`module.function`, as far as it has such names."""
+    name = getattr(listener, "__qualname__", None) or repr(listener)
+    return f"{getattr(listener, '__module__', None) or '?'}.{name}"
+
+
+@dataclass(slots=True)
+class _Running:
+    listener: Callable[..., Any]
+    began_at: float
+    cancelled_at: float | None = None
 
 
 class Handling:
     """The handlers of one delivery.
 
     `failure` is why hikari could not read its payload, if it could not; `listener_failure` says which listener raised
-    first, and what.
+    first, and what. `exit_request` is the SystemExit that a listener raised. `timed_out_count`: handlers that took
+    too long.
     """
 
-    __slots__ = ("_tasks", "failure", "listener_failure")
+    __slots__ = ("_running", "exit_request", "failure", "listener_failure", "timed_out_count")
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], _Running] = {}
         self.failure: Exception | None = None
         self.listener_failure: str | None = None
+        self.exit_request: SystemExit | None = None
+        self.timed_out_count = 0
 
-    def note_raised(self, listener: Callable[..., Any], error: Exception) -> None:
+    def note_raised(self, listener: Callable[..., Any], error: BaseException) -> None:
         """A listener raised; the first one is the reason that is told."""
         if self.listener_failure is None:
-            name = getattr(listener, "__qualname__", None) or repr(listener)
-            where = f"{getattr(listener, '__module__', None) or '?'}.{name}"
-            self.listener_failure = f"the listener {where} raised {type(error).__name__}: {error}"
+            self.listener_failure = f"the listener {listener_name(listener)} raised {type(error).__name__}: {error}"
 
-    def track(self, task: asyncio.Task[Any]) -> None:
-        """Count `task` among the handlers."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def note_exit(self, listener: Callable[..., Any], request: SystemExit) -> None:
+        """A listener called `sys.exit`: with a code other than 0, it failed too."""
+        _log.warning(
+            "a handler ends the process: others end first",
+            extra={"action": "handler_exit", "handler": listener_name(listener), "code": str(request.code)},
+        )
+        self.exit_request = self.exit_request or request
+        if request.code not in (None, 0):
+            self.note_raised(listener, request)
 
-    async def finish(self) -> None:
-        """Wait until every handler ended, those that were started meanwhile included."""
-        while self._tasks:
-            await asyncio.wait(tuple(self._tasks))
+    def track(self, task: asyncio.Task[Any], listener: Callable[..., Any]) -> None:
+        """Count `task`, which runs `listener`, among the handlers."""
+        self._running[task] = _Running(listener, asyncio.get_running_loop().time())
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.pop(task, None)
+
+    def timeout_of(self, task: asyncio.Task[Any] | None) -> HandlerTimeoutError | None:
+        """Why the handler in `task` was cancelled, if it took too long."""
+        running = self._running.get(task) if task is not None else None
+        if running is None or running.cancelled_at is None:
+            return None
+        return HandlerTimeoutError(listener_name(running.listener), running.cancelled_at - running.began_at)
+
+    async def finish(self, timeout_s: float | None = None) -> None:
+        """Wait until every handler ended, those that were started meanwhile included; each gets `timeout_s`."""
+        while self._running:
+            wait_s = None if timeout_s is None else self._next_due_s(timeout_s)
+            await asyncio.wait(tuple(self._running), timeout=wait_s)
+            if timeout_s is not None:
+                self._end_overdue(timeout_s)
+
+    def _next_due_s(self, timeout_s: float) -> float:
+        now = asyncio.get_running_loop().time()
+        return max(0.0, min(_due_at(one, timeout_s) for one in self._running.values()) - now)
+
+    def _end_overdue(self, timeout_s: float) -> None:
+        now = asyncio.get_running_loop().time()
+        for task, running in tuple(self._running.items()):
+            if task.done() or _due_at(running, timeout_s) > now:
+                continue
+            name, ran_s = listener_name(running.listener), now - running.began_at
+            fields = {"handler": name, "seconds": round(ran_s, 1)}
+            if running.cancelled_at is None:
+                running.cancelled_at = now
+                self.timed_out_count += 1
+                self.note_raised(running.listener, HandlerTimeoutError(name, ran_s))
+                _log.error("a handler took too long: cancelled", extra={"action": "handler_timeout", **fields})
+                task.cancel()
+            else:
+                _log.error("a handler does not end: left to itself", extra={"action": "handler_left", **fields})
+                del self._running[task]
+                _left_to_themselves.add(task)
+                task.add_done_callback(_left_to_themselves.discard)
 
     def cancel(self) -> None:
         """Cancel what still runs."""
-        for task in tuple(self._tasks):
+        for task in tuple(self._running):
             task.cancel()
+
+
+def _due_at(running: _Running, timeout_s: float) -> float:
+    if running.cancelled_at is None:
+        return running.began_at + timeout_s
+    return running.cancelled_at + CANCEL_PATIENCE_S
 
 
 CURRENT_HANDLING: ContextVar[Handling | None] = ContextVar("consumers.current_handling", default=None)

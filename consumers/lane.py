@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from consumers.limits import TypeLimits
     from eventbus.amqp.deliveries import Delivery
 
 _log = logging.getLogger(__name__)
@@ -19,12 +21,24 @@ class Lane:
 
     Not inside the AMQP library's callback, because that is cancelled when the connection dies. After a reconnect,
     handlers of the old connection may still run: `slot_count` bounds them all together, and what has not started is
-    left out, since it comes again.
+    left out, since it comes again. `limits`, which the process's lanes share, bounds them by event type: what waits for
+    its type lets other types pass. A lane that is not `urgent` starts one delivery in each turn of the event loop, so
+    that what comes for the other lanes meanwhile waits for one delivery, not for all.
     """
 
-    def __init__(self, name: str, *, slot_count: int, handle: Callable[[Delivery], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        slot_count: int,
+        limits: TypeLimits,
+        handle: Callable[[Delivery], Awaitable[None]],
+        urgent: bool = False,
+    ) -> None:
         self._name = name
         self._handle = handle
+        self._limits = limits
+        self._urgent = urgent
         self._slots = asyncio.Semaphore(slot_count)
         self._waiting: asyncio.Queue[Delivery] = asyncio.Queue()  # bounded by the prefetch
         self._running: set[asyncio.Task[None]] = set()
@@ -33,7 +47,7 @@ class Lane:
     def take(self, delivery: Delivery) -> None:
         """Line up a delivery."""
         if not self._is_draining:
-            self._waiting.put_nowait(delivery)
+            self._limits.enter(delivery.event_type, functools.partial(self._waiting.put_nowait, delivery))
 
     async def run(self) -> None:
         """Start deliveries for ever."""
@@ -41,11 +55,13 @@ class Lane:
             delivery = await self._waiting.get()
             await self._slots.acquire()
             if delivery.is_gone or self._is_draining:
-                self._slots.release()
+                self._release(delivery)
                 continue
             task = asyncio.create_task(self._guarded(delivery), name=f"delivery of {self._name}")
             self._running.add(task)
-            task.add_done_callback(self._ended)
+            task.add_done_callback(functools.partial(self._ended, delivery))
+            if not self._urgent:
+                await asyncio.sleep(0)
 
     async def _guarded(self, delivery: Delivery) -> None:
         try:
@@ -54,9 +70,13 @@ class Lane:
             _log.exception("a delivery failed", extra={"action": "delivery_failed", "lane": self._name})
             await delivery.requeue()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        self._release(delivery)
+
+    def _release(self, delivery: Delivery) -> None:
         self._slots.release()
+        self._limits.leave(delivery.event_type)
 
     async def drain(self) -> None:
         """Start nothing more, and wait until all that runs has ended."""

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import hikari
 from hikari import impl
 
+from consumers.cache_parts import choose
 from consumers.event_manager import EventManager
+from consumers.owner_rest import OwnerRestClient
+from consumers.voice import VoiceComponent
+from eventbus.errors import RelayError
 
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Callable
 
+    from consumers.cache_parts import CacheParts
     from consumers.settings import GroupSettings
 
 _log = logging.getLogger(__name__)
@@ -38,11 +43,12 @@ class HikariParts:
     proxy_settings: impl.ProxySettings
     executor: concurrent.futures.Executor | None
     cache: impl.CacheImpl
+    cache_parts: CacheParts
     entity_factory: impl.EntityFactoryImpl
     event_factory: impl.EventFactoryImpl
     event_manager: EventManager
-    voice: impl.VoiceComponentImpl
-    rest: impl.RESTClientImpl
+    voice: VoiceComponent
+    rest: OwnerRestClient
 
     @classmethod
     def build(
@@ -57,25 +63,33 @@ class HikariParts:
         rest_options: RestOptions,
         on_listeners_changed: Callable[[], None],
     ) -> HikariParts:
-        """The parts of `app`. By default the cache holds the own user only: a consumer sees a part of the events."""
+        """The parts of `app`. By default the cache holds the own user only; `consumers.cache_service` feeds all else.
+
+        Raises ConfigurationError if both `settings` and `cache_settings` choose what it holds.
+        """
         http_settings = http_settings or impl.HTTPSettings()
         proxy_settings = proxy_settings or impl.ProxySettings()
-        own_user_only = impl.CacheSettings(components=hikari.api.CacheComponents.ME)
-        cache = impl.CacheImpl(app, cache_settings or own_user_only)
+        cache_parts = choose(settings.cache, cache_settings.components if cache_settings else None)
+        cache = impl.CacheImpl(app, cache_settings or impl.CacheSettings(components=cache_parts.components))
         entity_factory = impl.EntityFactoryImpl(app)
         event_factory = impl.EventFactoryImpl(app)
+        event_manager = EventManager(
+            entity_factory,
+            event_factory,
+            cache=None if cache_parts.names else cache,  # else what feeds it changes it
+            on_listeners_changed=on_listeners_changed,
+        )
         return cls(
             http_settings=http_settings,
             proxy_settings=proxy_settings,
             executor=executor,
             cache=cache,
+            cache_parts=cache_parts,
             entity_factory=entity_factory,
             event_factory=event_factory,
-            event_manager=EventManager(
-                entity_factory, event_factory, cache=cache, on_listeners_changed=on_listeners_changed
-            ),
-            voice=impl.VoiceComponentImpl(app),
-            rest=impl.RESTClientImpl(
+            event_manager=event_manager,
+            voice=VoiceComponent(app, event_manager.waiters),
+            rest=OwnerRestClient(
                 cache=cache,
                 entity_factory=entity_factory,
                 executor=executor,
@@ -94,13 +108,21 @@ class HikariParts:
             self.rest.start()
         self.voice.start()
 
+    async def leave_voice(self, *, timeout_s: float) -> None:
+        """Leave the voice channels, within `timeout_s`, while Discord can still be told."""
+        await _close("voice", self.voice, timeout_s)
+
     async def close(self, *, timeout_s: float) -> None:
         """Close what is open, within `timeout_s` for each part."""
-        for name, part in (("voice", self.voice), ("rest", self.rest)):
-            if part.is_alive:
-                try:
-                    async with asyncio.timeout(timeout_s):
-                        await part.close()
-                except (hikari.HikariError, OSError, TimeoutError) as error:
-                    _log.warning("not closed", extra={"action": "close_failed", "part": name, "reason": repr(error)})
+        await _close("voice", self.voice, timeout_s)
+        await _close("rest", self.rest, timeout_s)
         self.cache.clear()
+
+
+async def _close(name: str, part: impl.VoiceComponentImpl | impl.RESTClientImpl, timeout_s: float) -> None:
+    if part.is_alive:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await part.close()
+        except (hikari.HikariError, RelayError, OSError, TimeoutError) as error:
+            _log.warning("not closed", extra={"action": "close_failed", "part": name, "reason": repr(error)})

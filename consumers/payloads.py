@@ -5,46 +5,37 @@ https://docs.discord.com/developers/events/gateway-events#send-events
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import hikari
-import orjson
 from hikari import snowflakes
+
+from eventbus.gateway_payloads import MAX_NONCE_BYTES, MAX_REQUESTED_USERS
 
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Sequence
 
-PRESENCE_UPDATE: Final = 3
-VOICE_STATE_UPDATE: Final = 4
-REQUEST_GUILD_MEMBERS: Final = 8
-REQUEST_CHANNEL_INFO: Final = 43
-
-MAX_PAYLOAD_BYTES = 4096
-MAX_REQUESTED_USERS = 100
-MAX_NONCE_BYTES = 32
-
-
-def payload_size(op: int, d: dict[str, Any]) -> int:
-    """Bytes that the payload takes on Discord's socket."""
-    return len(orjson.dumps({"op": op, "d": d}))
-
 
 def presence(
     *,
-    idle_since: datetime.datetime | None,
-    afk: bool,
-    activity: hikari.Activity | None,
-    status: hikari.Status,
+    idle_since: hikari.UndefinedNoneOr[datetime.datetime] = hikari.UNDEFINED,
+    afk: hikari.UndefinedOr[bool] = hikari.UNDEFINED,
+    activity: hikari.UndefinedNoneOr[hikari.Activity] = hikari.UNDEFINED,
+    status: hikari.UndefinedOr[hikari.Status] = hikari.UNDEFINED,
 ) -> dict[str, Any]:
-    """`d` of op 3."""
-    return {
-        "since": None if idle_since is None else int(idle_since.timestamp() * 1000),
-        "activities": [] if activity is None else [_activity(activity)],
+    """Those fields of `d` of op 3 that are given."""
+    d: dict[str, Any] = {}
+    if idle_since is not hikari.UNDEFINED:
+        d["since"] = None if idle_since is None else int(idle_since.timestamp() * 1000)
+    if activity is not hikari.UNDEFINED:
+        d["activities"] = [] if activity is None else [_activity(activity)]
+    if status is not hikari.UNDEFINED:
         # Discord ignores "offline" from a client.
-        "status": "invisible" if status == hikari.Status.OFFLINE else str(status),
-        "afk": afk,
-    }
+        d["status"] = "invisible" if status == hikari.Status.OFFLINE else str(status)
+    if afk is not hikari.UNDEFINED:
+        d["afk"] = afk
+    return d
 
 
 def _activity(activity: hikari.Activity) -> dict[str, Any]:
@@ -103,6 +94,11 @@ def guild_members(
 def channel_info(guild: hikari.SnowflakeishOr[hikari.PartialGuild], fields: Sequence[object]) -> dict[str, Any]:
     """`d` of op 43."""
     return {"guild_id": _id(guild), "fields": [str(field) for field in fields]}
+
+
+def soundboard_sounds(guilds: Sequence[hikari.SnowflakeishOr[hikari.PartialGuild]]) -> dict[str, Any]:
+    """`d` of op 31."""
+    return {"guild_ids": [_id(guild) for guild in guilds]}
 
 
 def _id(entity: snowflakes.SnowflakeishOr[Any]) -> str:

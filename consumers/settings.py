@@ -7,11 +7,16 @@ from typing import Any
 
 from pydantic import SecretStr, field_validator
 
+from consumers.cache_parts import CacheParts
+from consumers.event_types import EVENT_CLASSES, WITHOUT_EVENT
 from consumers.failure_policy import MAX_ATTEMPTS, OnError
+from consumers.limits import parse_limits
+from consumers.staleness import FIRST_ANSWER_S
 from eventbus.settings import BotSettings, check_choice, check_name, setting
 
 MAX_PREFETCH = 10_000
 MAX_PROCESSES = 256
+_KNOWN_TYPES = frozenset(EVENT_CLASSES) | WITHOUT_EVENT
 MAX_DELIVERIES = 20  # where the queue's own limit, the backstop, begins
 
 
@@ -32,6 +37,35 @@ class GroupSettings(BotSettings):
         ge=1,
         le=MAX_PREFETCH,
     )
+    limit: str = setting(
+        "",
+        help="deliveries of an event type that a process handles at once, such as MESSAGE_CREATE=10,TYPING_START=1",
+        flags=["--limit"],
+        env=["GW_LIMIT"],
+    )
+    handler_timeout_s: float = setting(
+        1500.0,
+        help="seconds until a handler is cancelled and counts as failed; 0: never, and RabbitMQ gives up after 1800",
+        flags=["--handler-timeout"],
+        env=["GW_HANDLER_TIMEOUT"],
+        ge=0,
+        le=86_400,
+    )
+    max_interaction_age_s: float = setting(
+        FIRST_ANSWER_S,
+        help="seconds until an interaction that nobody answered is skipped; 0: the 15 minutes that its token lives",
+        flags=["--max-interaction-age"],
+        env=["GW_MAX_INTERACTION_AGE"],
+        ge=0,
+        le=900,
+    )
+    max_age_s: float = setting(
+        0.0,
+        help="seconds since the worker received a dispatch until it is skipped unhandled; 0: never",
+        flags=["--max-age"],
+        env=["GW_MAX_AGE"],
+        ge=0,
+    )
     drain_timeout_s: float = setting(
         30.0,
         help="seconds that running handlers get to end when the process stops",
@@ -41,6 +75,26 @@ class GroupSettings(BotSettings):
         le=3600,
     )
 
+    command_timeout_s: float = setting(
+        15.0,
+        help="seconds in which a gateway command is tried again while its shard moves to another worker",
+        flags=["--command-timeout"],
+        env=["GW_COMMAND_TIMEOUT"],
+        gt=0,
+        le=600,
+    )
+    cache: str = setting(
+        "",
+        help="parts of hikari's cache to keep, joined by commas, or all; none but the own user if not given",
+        flags=["--cache"],
+        env=["GW_CACHE"],
+    )
+    components_anywhere: bool = setting(
+        False,
+        help="any process of the group handles a component or modal, not the one that sent or opened it",
+        flags=["--components-anywhere"],
+        env=["GW_COMPONENTS_ANYWHERE"],
+    )
     on_error: OnError = setting(
         OnError.DEAD_LETTER,
         help="what becomes of a dispatch of which a listener raised: dead-letter, retry or ack",
@@ -65,6 +119,18 @@ class GroupSettings(BotSettings):
         le=MAX_DELIVERIES,
     )
 
+    @field_validator("limit")
+    @classmethod
+    def _limit_has_types_and_numbers(cls, value: str) -> str:
+        parse_limits(value, _KNOWN_TYPES)
+        return value
+
+    @field_validator("cache")
+    @classmethod
+    def _cache_names_parts(cls, value: str) -> str:
+        CacheParts.parse(value)
+        return value
+
     @field_validator("on_error", mode="before")
     @classmethod
     def _on_error_is_known(cls, value: str) -> str:
@@ -74,6 +140,11 @@ class GroupSettings(BotSettings):
     @classmethod
     def _group_is_a_name(cls, value: str) -> str:
         return check_name(value)
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """`limit`, read: event type → deliveries at once."""
+        return parse_limits(self.limit, _KNOWN_TYPES)
 
 
 class ConsumerSettings(GroupSettings):
@@ -97,6 +168,13 @@ class ConsumerSettings(GroupSettings):
         env=["GW_PROCESSES"],
         ge=1,
         le=MAX_PROCESSES,
+    )
+
+    reload: bool = setting(
+        False,
+        help="for development: drain and start the handlers anew when a Python file below their folder changes",
+        flags=["--reload"],
+        env=["GW_RELOAD"],
     )
 
     def environment(self, **changes: object) -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hikari
 from hikari.api import GatewayShard
 
 from consumers import payloads
+from eventbus import gateway_payloads
 
 if TYPE_CHECKING:
     import datetime
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
 
     from consumers.fleet_view import FleetView
     from consumers.gateway_commands import GatewayCommands
+    from eventbus.gateway_payloads import CommandOp
+
+MAX_SOUNDBOARD_GUILDS = 150
+"""In one payload of Discord's 4096 bytes."""
 
 
 class ShardProxy(GatewayShard):
     """One shard of the bot, wherever it runs. Its commands raise `consumers.errors.CommandError`.
 
-    What `is_alive`, `is_connected` and `heartbeat_latency` (seconds) say is some seconds old; what a command answers is
-    not.
+    `is_alive`, `is_connected` and `heartbeat_latency` (seconds) are what its worker told everyone last.
     """
 
     def __init__(
@@ -45,10 +49,6 @@ class ShardProxy(GatewayShard):
         self._commands = commands
         self._fleet = fleet
         self._closed = closed
-        self._idle_since: datetime.datetime | None = None
-        self._afk = False
-        self._activity: hikari.Activity | None = None
-        self._status = hikari.Status.ONLINE
 
     @property
     def capabilities(self) -> hikari.GatewayCapabilities:
@@ -109,13 +109,17 @@ class ShardProxy(GatewayShard):
         activity: hikari.UndefinedNoneOr[hikari.Activity] = hikari.UNDEFINED,
         status: hikari.UndefinedOr[hikari.Status] = hikari.UNDEFINED,
     ) -> None:
-        """Change the presence; what is left out stays as this process last set it."""
-        self._idle_since = self._idle_since if idle_since is hikari.UNDEFINED else idle_since
-        self._afk = self._afk if afk is hikari.UNDEFINED else afk
-        self._activity = self._activity if activity is hikari.UNDEFINED else activity
-        self._status = self._status if status is hikari.UNDEFINED else status
-        d = payloads.presence(idle_since=self._idle_since, afk=self._afk, activity=self._activity, status=self._status)
-        await self._commands.send(self._id, payloads.PRESENCE_UPDATE, d)
+        """Change the presence; what is left out stays as it was set last, by whatever process.
+
+        The fleet remembers it: the shard shows it after an error, too, unless that is an InvalidCommandError.
+        """
+        fields = payloads.presence(idle_since=idle_since, afk=afk, activity=activity, status=status)
+        if fields:
+            await self.show_presence(await self._commands.store_presence(fields, self._id))
+
+    async def show_presence(self, record_id: str) -> None:
+        """Return when Discord was told the presence of a record that was stored, or a newer one."""
+        await self._commands.show_presence(self._id, record_id)
 
     async def update_voice_state(
         self,
@@ -127,7 +131,7 @@ class ShardProxy(GatewayShard):
     ) -> None:
         """Join, move or leave (`channel` None) a voice channel."""
         d = payloads.voice_state(guild, channel, self_mute=self_mute, self_deaf=self_deaf)
-        await self._commands.send(self._id, payloads.VOICE_STATE_UPDATE, d)
+        await self._send(gateway_payloads.VOICE_STATE_UPDATE, d)
 
     async def request_guild_members(
         self,
@@ -147,13 +151,22 @@ class ShardProxy(GatewayShard):
         d = payloads.guild_members(
             guild, include_presences=include_presences, query=query, limit=limit, users=users, nonce=nonce
         )
-        await self._commands.send(self._id, payloads.REQUEST_GUILD_MEMBERS, d)
+        await self._send(gateway_payloads.REQUEST_GUILD_MEMBERS, d)
 
     async def request_channel_info(
         self, guild: hikari.SnowflakeishOr[hikari.PartialGuild], *, fields: Sequence[ChannelInfoField]
     ) -> None:
         """Ask for what channels hold for the moment; it comes as ChannelInfoEvent."""
-        await self._commands.send(self._id, payloads.REQUEST_CHANNEL_INFO, payloads.channel_info(guild, fields))
+        await self._send(gateway_payloads.REQUEST_CHANNEL_INFO, payloads.channel_info(guild, fields))
+
+    async def request_soundboard_sounds(self, guilds: Sequence[hikari.SnowflakeishOr[hikari.PartialGuild]]) -> None:
+        """Ask for the soundboard sounds of guilds of this shard; they come as SOUNDBOARD_SOUNDS, one for each guild."""
+        for start in range(0, len(guilds), MAX_SOUNDBOARD_GUILDS):
+            d = payloads.soundboard_sounds(guilds[start : start + MAX_SOUNDBOARD_GUILDS])
+            await self._send(gateway_payloads.REQUEST_SOUNDBOARD_SOUNDS, d)
+
+    async def _send(self, op: CommandOp, d: dict[str, Any]) -> None:
+        await self._commands.send(self._id, op, d, shard_count=self._shard_count, intents=int(self._intents))
 
     def _require(self, intent: hikari.Intents) -> None:
         if not self._intents & intent:

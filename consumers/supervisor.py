@@ -24,14 +24,19 @@ class Supervisor:
     """Keeps `count` processes running.
 
     The first one starts alone: what is wrong with the settings is then said once, not `count` times. A process that
-    ends with exit code 0 closed itself and stays closed; exit code 2 (wrong settings) ends all.
+    ends with exit code 0 closed itself and stays closed; exit code 2 (wrong settings) ends all. With `waits_for_reload`
+    a process that ended so, or ends again and again, waits for the next `reload()` instead.
     """
 
-    def __init__(self, count: int, environment: Mapping[str, str], *, drain_timeout_s: float) -> None:
+    def __init__(
+        self, count: int, environment: Mapping[str, str], *, drain_timeout_s: float, waits_for_reload: bool = False
+    ) -> None:
         self._count = count
         self._environment = environment
         self._kill_after_s = drain_timeout_s + KILL_AFTER_S
         self._children: dict[int, Child] = {}
+        self._waits_for_reload = waits_for_reload
+        self._replaced = asyncio.Event()  # of what runs now
         self._ending = asyncio.Event()
         self._first_is_up = asyncio.Event()
         self.exit_code = 0
@@ -54,48 +59,59 @@ class Supervisor:
             await asyncio.wait(slots)
             stopper.cancel()
 
+    def reload(self) -> None:
+        """Drain what runs, and start it anew."""
+        replaced, self._replaced = self._replaced, asyncio.Event()
+        replaced.set()
+
     async def _end_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._end()
 
     def _end(self) -> None:
         self._ending.set()
+        self._replaced.set()
         self._first_is_up.set()
-        for child in self._children.values():
-            child.send_signal(signal.SIGTERM)
 
     async def _keep(self, slot: int) -> None:
         policy = RestartPolicy()
         while not self._ending.is_set():
-            wait_s = await self._run_once(slot, policy)
-            if wait_s is None:
+            replaced = self._replaced
+            wait_s = await self._run_once(slot, policy, replaced)
+            if wait_s is None and not self._waits_for_reload:
                 return
+            if wait_s is None and not replaced.is_set():
+                sentence = "waiting for a file to change"
+                _log.info(sentence, extra={"action": "waiting_for_reload", "slot": slot})
             try:
                 async with asyncio.timeout(wait_s):
-                    await self._ending.wait()
+                    await replaced.wait()
             except TimeoutError:
                 continue
+            policy = RestartPolicy()
 
-    async def _run_once(self, slot: int, policy: RestartPolicy) -> float | None:
-        """One life of the slot's process; seconds until the next, None for no next."""
+    async def _run_once(self, slot: int, policy: RestartPolicy, replaced: asyncio.Event) -> float | None:
+        """One life of the slot's process, until `replaced`; seconds until the next, None for no next."""
         child = await Child.start(self._environment)
         self._children[slot] = child
-        if self._ending.is_set():  # the signal came while the process was being started
-            child.send_signal(signal.SIGTERM)
+        draining = asyncio.create_task(_drain_when(replaced, child), name=f"drain of {child.pid}")
         try:
             was_ready = await child.ready()
             if was_ready:
                 _log.info("consumer is up", extra={"action": "child_up", "slot": slot, "pid": child.pid})
                 self._first_is_up.set()
-            code = await self._wait(child)
+            code = await self._wait(child, replaced)
         finally:
+            draining.cancel()
             del self._children[slot]
             child.send_signal(signal.SIGKILL)
-        if self._ending.is_set():
+        if replaced.is_set():
             return None
         if code == 0:
             _log.info("consumer closed itself", extra={"action": "child_closed", "slot": slot, "pid": child.pid})
             self._first_is_up.set()
+            return None
+        if code == EXIT_USAGE and self._waits_for_reload:
             return None
         if code == EXIT_USAGE:
             self.exit_code = EXIT_USAGE
@@ -105,16 +121,16 @@ class Supervisor:
         wait_s = policy.after_end(lived_s=lived_s, was_ready=was_ready)
         fields = {"action": "child_ended", "slot": slot, "pid": child.pid, "exit_code": code, "restart_s": wait_s}
         _log.warning("consumer ended", extra=fields)
-        if wait_s is None:
+        if wait_s is None and not self._waits_for_reload:
             self._end()
             raise ConsumersKeepEndingError(
                 f"a consumer process ended again and again (last exit code {code}): see its messages above"
             )
         return wait_s
 
-    async def _wait(self, child: Child) -> int:
+    async def _wait(self, child: Child, replaced: asyncio.Event) -> int:
         ended = asyncio.create_task(child.wait(), name=f"end of {child.pid}")
-        ending = asyncio.create_task(self._ending.wait(), name="wait for the end")
+        ending = asyncio.create_task(replaced.wait(), name="wait for the end")
         try:
             await asyncio.wait({ended, ending}, return_when=asyncio.FIRST_COMPLETED)
             done, _ = await asyncio.wait({ended}, timeout=self._kill_after_s)
@@ -125,3 +141,9 @@ class Supervisor:
         finally:
             ended.cancel()
             ending.cancel()
+
+
+async def _drain_when(replaced: asyncio.Event, child: Child) -> None:
+    """One signal for each process: a second one would force its end."""
+    await replaced.wait()
+    child.send_signal(signal.SIGTERM)

@@ -47,7 +47,7 @@ async def setup(bot: Bot) -> None:  # may be async, or a plain function
 
 
 async def ask(bot: Bot, event: hikari.MessageCreateEvent) -> None:
-    """Wait for the next message of the same author. The group is bound to the event as long as somebody waits."""
+    """Wait for the next message of the same author, whichever process of the group the listeners get it in."""
     await event.message.respond("What do you say?")
     try:
         answer = await bot.wait_for(

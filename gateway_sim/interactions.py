@@ -21,7 +21,7 @@ JsonObject = dict[str, Any]
 ALL_PERMISSIONS = "9007199254740991"
 ATTACHMENT_SIZE_LIMIT = 10 * 1024 * 1024
 
-_COMMON = frozenset({"guild_id", "channel_id", "user_id", "locale", "dm"})
+_COMMON = frozenset({"guild_id", "channel_id", "user_id", "locale", "dm", "permissions"})
 _SUBCOMMAND, _GROUP, _STRING, _INTEGER, _BOOLEAN, _NUMBER = 1, 2, 3, 4, 5, 10
 _USER, _CHANNEL, _ROLE, _MENTIONABLE = 6, 7, 8, 9
 _DEFAULT_COMMAND_MS = 150_000_000_000
@@ -68,7 +68,8 @@ class _Kind:
 def make_interaction(world: World, kind: str, **options: Any) -> Dispatch:  # noqa: ANN401 - JSON values
     """One INTERACTION_CREATE; the answer is due within 3 s from now.
 
-    Every kind takes `guild_id`, `channel_id`, `user_id`, `locale`, and `dm` (true: in a direct message). Kinds:
+    Every kind takes `guild_id`, `channel_id`, `user_id`, `locale`, `dm` (true: in a direct message), and `permissions`
+    (of the member there, as Discord's bit field; default: all). Kinds:
     - `slash`: `name`, `options` ({name: value} or a list of Discord's option objects), `subcommands` (outermost first)
     - `autocomplete`: the same, and `focused` (the option being typed; default: the last)
     - `user`: `name`, `target_id`; `message`: `name`, `target` (a message object)
@@ -139,7 +140,7 @@ def _payload(scene: _Scene, kind: _Kind) -> JsonObject:
     }
     if guild_id:
         guild_locale = "en-US"
-        member = world.member(guild_id, scene.user_id) | {"permissions": ALL_PERMISSIONS}
+        member = world.member(guild_id, scene.user_id) | {"permissions": _permissions(scene)}
         payload |= {"guild_id": str(guild_id), "guild_locale": guild_locale, "member": member}
         payload["guild"] = {"id": str(guild_id), "locale": guild_locale, "features": []}
     else:
@@ -147,6 +148,14 @@ def _payload(scene: _Scene, kind: _Kind) -> JsonObject:
     if "message" in kind.options and (message := _message(scene, kind)) is not None:
         payload["message"] = message
     return payload
+
+
+def _permissions(scene: _Scene) -> str:
+    text = str(scene.given.get("permissions", ALL_PERMISSIONS))
+    if not text.isdecimal():
+        msg = f"permissions is a bit field in decimal, like {ALL_PERMISSIONS} for all of them, not {text!r}"
+        raise ValueError(msg)
+    return text
 
 
 def _channel(world: World, guild_id: int, channel_id: int) -> JsonObject:

@@ -15,6 +15,7 @@ from eventbus.process import run_process
 from eventbus.settings import command, run_command
 from gateway_workers.permits import CoordinatorPermits
 from gateway_workers.publisher import DispatchPublisher
+from gateway_workers.resume_url import TrustedGateways
 from gateway_workers.settings import WorkerSettings, make_worker_id
 from gateway_workers.shard import ShardTools
 from gateway_workers.worker import Worker
@@ -34,6 +35,7 @@ async def _work(settings: WorkerSettings, stop: asyncio.Event) -> None:
             publisher=publisher,
             permits=CoordinatorPermits(coordinator, worker_id=worker_id),
             bot_token=settings.token.get_secret_value(),
+            gateways=TrustedGateways(settings.rest_url),
             compression=settings.transport_compression,
         )
         worker = Worker(

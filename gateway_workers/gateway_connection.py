@@ -87,7 +87,6 @@ class GatewayConnection:
         self._heart: Heart | None = None
         self._end: End | None = None
         self._closing: asyncio.Task[None] | None = None
-        self.parsed_count = 0
 
     @property
     def latency_s(self) -> float | None:
@@ -162,8 +161,6 @@ class GatewayConnection:
                 if sink.on_malformed(str(error)):
                     return End(NextStep.RESUME, "a frame was malformed: Discord sends again what it was")
                 continue
-            if head.was_parsed:
-                self.parsed_count += 1
             if head.op != _DISPATCH:
                 end = await self._on_control(head, frame)
                 if end is not None:

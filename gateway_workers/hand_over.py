@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 from eventbus import messages
 from eventbus.errors import RelayError
+from gateway_workers.gateway_socket import CLOSE_TIMEOUT_S
+from gateway_workers.held_shards import UNBIND_TIMEOUT_S
+from gateway_workers.shard import DRAIN_TIMEOUT_S, STOP_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,6 +28,15 @@ _log = logging.getLogger(__name__)
 
 RELEASE_TIMEOUT_S = 10.0
 LAST_CHECKPOINT_TIMEOUT_S = 5.0
+GIVE_BACK_TIMEOUT_S = 11.0
+"""For unbinding and release together."""
+LONGEST_S = sum(
+    (
+        *(UNBIND_TIMEOUT_S, STOP_TIMEOUT_S, CLOSE_TIMEOUT_S + 1, DRAIN_TIMEOUT_S),
+        *(LAST_CHECKPOINT_TIMEOUT_S, GIVE_BACK_TIMEOUT_S),
+    )
+)
+"""A hand-over is over by then; the coordinator forgets it later (docs/decisions/0007)."""
 AT_ONCE = 4
 """At a drain: so that each shard's gap is short, on this side and on its receiver's."""
 PATIENCE_S = 2.0
@@ -93,11 +105,13 @@ class HandOvers:
         if shard not in self._shards:
             return
         self._shards.begin_release(shard)
-        await self._shards.unvouch(number)
         try:
-            await self.release(shard.lease, session)
-        finally:
-            self._shards.forget(shard)
+            async with asyncio.timeout(GIVE_BACK_TIMEOUT_S):
+                await self._shards.unvouch(number)
+                await self.release(shard.lease, session)
+        except TimeoutError:
+            self._on_unheard(number, f"nobody heard it within {GIVE_BACK_TIMEOUT_S:g} s")
+        self._shards.forget(shard)  # not if we are given up meanwhile: it counts as left behind
 
     async def release(self, lease: messages.Lease, session: messages.Session | None) -> None:
         """Give a lease back. If nobody heard it, the next registration says so."""
@@ -108,11 +122,14 @@ class HandOvers:
         try:
             await self._coordinator.call_until(request, messages.Done, timeout_s=RELEASE_TIMEOUT_S)
         except RelayError as error:
-            _log.warning("release failed", extra={"action": "release_failed", "shard": number, "reason": str(error)})
-            self._on_unreleased()
+            self._on_unheard(number, str(error))
         else:
             seq = session.seq if session else None
             _log.info("handed over", extra={"action": "handed_over", "shard": number, "seq": seq})
+
+    def _on_unheard(self, number: int, reason: str) -> None:
+        _log.warning("release failed", extra={"action": "release_failed", "shard": number, "reason": reason})
+        self._on_unreleased()
 
     async def _write_last_checkpoint(self, shard: Shard) -> None:
         try:

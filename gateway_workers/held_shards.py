@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from eventbus.errors import BrokerLostError
-from eventbus.messages import Checkpoint, HeldLease
+from eventbus.messages import Checkpoint, HeldLease, LiveShard
 from gateway_workers.shard import Shard
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ class HeldShards:
         self._by_shard: dict[int, Shard] = {}
         self._leaving: set[Shard] = set()
         self._releasing: set[Shard] = set()
+        self._unbinding: set[asyncio.Task[None]] = set()
 
     def __iter__(self) -> Iterator[Shard]:
         return iter(tuple(self._by_shard.values()))
@@ -57,15 +57,28 @@ class HeldShards:
         held = shard.held()
         return held.model_copy(update={"state": HANDING_OVER}) if shard in self._leaving else held
 
+    def live(self) -> tuple[LiveShard, ...]:
+        """All shards as everyone is told of them."""
+        return tuple(
+            LiveShard(
+                shard=shard.lease.shard,
+                fencing_token=shard.lease.fencing_token,
+                state=HANDING_OVER if shard in self._leaving else shard.state.value,
+                latency_s=shard.latency_s,
+            )
+            for shard in self
+        )
+
     def checkpoints(self) -> list[Checkpoint]:
         """Those that may be written now: the last one of a lease comes before its release."""
         return [shard.stream_checkpoint() for shard in self if shard not in self._releasing]
 
     # The life of one
 
-    async def hold(self, number: int) -> None:
-        """Have the broker vouch that we can publish for a shard. Raises BrokerLostError."""
-        await self._publisher.hold(number)
+    async def hold(self, numbers: Iterable[int]) -> None:
+        """Have the broker vouch that we can publish for shards. Raises BrokerLostError."""
+        for number in numbers:
+            await self._publisher.hold(number)
 
     def start(self, lease: Lease, config: BotConfig) -> None:
         """Run a shard whose lease is confirmed."""
@@ -93,17 +106,17 @@ class HeldShards:
 
     async def refuse_commands(self, number: int) -> None:
         """Take no more gateway commands for a shard; what came before is answered."""
-        with suppress(TimeoutError):  # a link that is down has no binding either
-            async with asyncio.timeout(UNBIND_TIMEOUT_S):
-                await self._inbox.unbind(self._publisher.names.shard, str(number))
+        unbinding = asyncio.create_task(
+            self._inbox.unbind(self._publisher.names.shard, str(number)), name=f"no more commands for shard {number}"
+        )
+        self._unbinding.add(unbinding)
+        unbinding.add_done_callback(self._unbinding.discard)
+        # Never cancelled: that would close the inbox's channel, and the commands of all shards would end.
+        await asyncio.wait([unbinding], timeout=UNBIND_TIMEOUT_S)
 
     def begin_release(self, shard: Shard) -> None:
         """From here on an answer that does not name the shard is no news."""
         self._releasing.add(shard)
-
-    def is_releasing(self, shard: Shard) -> bool:
-        """Whether it is being given back."""
-        return shard in self._releasing
 
     def forget(self, shard: Shard) -> None:
         """It is no longer held; a later lease of the same shard stays."""
@@ -112,8 +125,11 @@ class HeldShards:
         self._leaving.discard(shard)
         self._releasing.discard(shard)
 
-    async def let_go(self, number: int) -> None:
-        """End the bindings of a shard: the broker vouches for us no longer."""
+    async def let_go(self, numbers: Iterable[int]) -> None:
+        """End the bindings of shards, side by side: the broker vouches for us no longer."""
+        await asyncio.gather(*(self._let_go_one(number) for number in numbers))
+
+    async def _let_go_one(self, number: int) -> None:
         await self.refuse_commands(number)
         await self.unvouch(number)
 
@@ -137,10 +153,16 @@ class HeldShards:
     async def drop_all_but(self, reply: Leases) -> None:
         """Abandon what is no longer ours."""
         granted = {(lease.shard, lease.fencing_token) for lease in reply.leases}
-        for shard in self:
-            lease = shard.lease
-            if (lease.shard, lease.fencing_token) not in granted and shard not in self._releasing:
-                self.forget(shard)
-                _log.warning("lease lost", extra={"action": "lease_lost", "shard": lease.shard})
-                await shard.abandon()
-                await self.let_go(lease.shard)
+        lost = [
+            shard
+            for shard in self
+            if (shard.lease.shard, shard.lease.fencing_token) not in granted and shard not in self._releasing
+        ]
+        await asyncio.gather(*(self._drop(shard) for shard in lost))
+
+    async def _drop(self, shard: Shard) -> None:
+        number = shard.lease.shard
+        self.forget(shard)
+        _log.warning("lease lost", extra={"action": "lease_lost", "shard": number})
+        await shard.abandon()
+        await self._let_go_one(number)

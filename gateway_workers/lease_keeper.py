@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eventbus.coordinator_client import CoordinatorClient
     from gateway_workers.hand_over import HandOvers
     from gateway_workers.held_shards import HeldShards
+    from gateway_workers.resume_url import TrustedGateways
     from gateway_workers.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class LeaseKeeper:
         settings: WorkerSettings,
         coordinator: CoordinatorClient,
         shards: HeldShards,
+        gateways: TrustedGateways,
         *,
         worker_id: str,
     ) -> None:
@@ -44,6 +46,9 @@ class LeaseKeeper:
         self._worker_id = worker_id
         self._coordinator = coordinator
         self._shards = shards
+        self._gateways = gateways
+        self._gateway_url = ""
+        self._refused_url = ""
         self._lock = asyncio.Lock()
         self._renew_now = asyncio.Event()
         self._must_register = True
@@ -83,7 +88,10 @@ class LeaseKeeper:
     # Asking
 
     async def register(self) -> Leases:
-        """The first registration. Raises ConfigurationError for a range that is refused, RpcTimeoutError."""
+        """The first registration.
+
+        Raises ConfigurationError for a range that is refused or a gateway that is not trusted, RpcTimeoutError.
+        """
         try:
             reply = await self._coordinator.call_until(
                 self._registration(), Leases, timeout_s=self._settings.connect_timeout_s
@@ -92,6 +100,9 @@ class LeaseKeeper:
             if error.code in (ErrorCode.BAD_REQUEST, ErrorCode.OUT_OF_RANGE):
                 raise ConfigurationError(f"--shards (GW_SHARDS): {error}") from error
             raise
+        if reply.config.gateway_url not in self._gateways:
+            raise ConfigurationError(self._gateways.refusal(reply.config.gateway_url))
+        self._gateway_url = reply.config.gateway_url
         self._must_register = False
         fields = {"action": "registered", "worker": self._worker_id, "shards": self._settings.shards}
         _log.info("registered", extra=fields)
@@ -173,19 +184,30 @@ class LeaseKeeper:
             for lease in new:  # granted just before we left
                 await hand_overs.release(lease, lease.session)
         elif new and await self._hold(new):
-            await self._start(new, reply.config)
+            await self._start(new, self._with_trusted_gateway(reply.config))
+
+    def _with_trusted_gateway(self, config: messages.BotConfig) -> messages.BotConfig:
+        """Whoever answers later cannot send the bot token elsewhere: the last trusted gateway stays."""
+        if config.gateway_url in self._gateways:
+            self._gateway_url = config.gateway_url
+            return config
+        if config.gateway_url != self._refused_url:
+            self._refused_url = config.gateway_url
+            fields = {"action": "gateway_refused", "reason": self._gateways.refusal(config.gateway_url)}
+            _log.warning("gateway refused: the bot token does not go there", extra=fields)
+        return config.model_copy(update={"gateway_url": self._gateway_url})
 
     def _begin_hand_overs(self, reply: Leases, hand_overs: HandOvers) -> None:
         asked = {(lease.shard, lease.fencing_token) for lease in reply.leases if lease.shard in reply.hand_over}
         hand_overs.begin(one for one in self._shards if (one.lease.shard, one.lease.fencing_token) in asked)
 
     async def _hold(self, new: list[Lease]) -> bool:
+        numbers = [lease.shard for lease in new]
         try:
-            for lease in new:
-                await self._shards.hold(lease.shard)
+            await self._shards.hold(numbers)
         except BrokerLostError:
-            for lease in new:  # else the broker would vouch for what the next renewal may not grant again
-                await self._shards.let_go(lease.shard)
+            # Else the broker would vouch for what the next renewal may not grant again.
+            await self._shards.let_go(numbers)
             return False
         return True
 
@@ -202,7 +224,5 @@ class LeaseKeeper:
         for lease in ours:  # nothing is awaited before the last of them connects
             self._shards.start(lease, config)
         await self._shards.take_commands(lease.shard for lease in ours)
-        for lease in new:
-            if lease not in ours:
-                await self._shards.let_go(lease.shard)
+        await self._shards.let_go(lease.shard for lease in new if lease not in ours)
         asyncio.get_running_loop().call_later(REPORT_AFTER_START_S, self._renew_now.set)

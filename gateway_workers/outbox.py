@@ -23,6 +23,11 @@ class ConfirmedSeq:
         self.confirmed = seq
         self.is_dropped = False
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether all that was added is confirmed."""
+        return self.confirmed == self.added
+
 
 class Outbox:
     """The window of one publishing connection; delivery tags count up from 1 on every connection.

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 HEARTBEAT = 1
 IDENTIFY = 2
 RESUME = 6
-MAX_PAYLOAD_BYTES = 4096
 LARGE_THRESHOLD = 250
 _PRODUCT = "hikari-relay"
 
@@ -26,28 +25,23 @@ def heartbeat(seq: int | None) -> bytes:
     return orjson.dumps({"op": HEARTBEAT, "d": seq})
 
 
-def identify(*, bot_token: str, intents: int, shard: int, shard_count: int) -> bytes:
-    """Op 2."""
-    return orjson.dumps(
-        {
-            "op": IDENTIFY,
-            "d": {
-                "token": bot_token,
-                "properties": {"os": sys.platform, "browser": _PRODUCT, "device": _PRODUCT},
-                "intents": intents,
-                "shard": [shard, shard_count],
-                "large_threshold": LARGE_THRESHOLD,
-                "compress": False,
-            },
-        }
-    )
+def identify(
+    *, bot_token: str, intents: int, shard: int, shard_count: int, presence: dict[str, Any] | None = None
+) -> bytes:
+    """Op 2; `presence` is what the session begins with: `d` of op 3, or Discord's usual one."""
+    d: dict[str, Any] = {
+        "token": bot_token,
+        "properties": {"os": sys.platform, "browser": _PRODUCT, "device": _PRODUCT},
+        "intents": intents,
+        "shard": [shard, shard_count],
+        "large_threshold": LARGE_THRESHOLD,
+        "compress": False,
+    }
+    if presence is not None:
+        d["presence"] = presence
+    return orjson.dumps({"op": IDENTIFY, "d": d})
 
 
 def resume(*, bot_token: str, session: Session) -> bytes:
     """Op 6."""
     return orjson.dumps({"op": RESUME, "d": {"token": bot_token, "session_id": session.session_id, "seq": session.seq}})
-
-
-def command(op: int, d: dict[str, Any]) -> bytes:
-    """A gateway command."""
-    return orjson.dumps({"op": op, "d": d})

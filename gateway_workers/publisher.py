@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from eventbus.amqp.link import FIRST_BACKOFF_S, next_backoff
 from eventbus.amqp.publish_connection import PublishConnection
-from eventbus.amqp.publish_frames import PublishTemplate, as_replayed, body_size, exchange_of
+from eventbus.amqp.publish_frames import as_replayed, body_size, exchange_of
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
 from gateway_workers import broker_refusals
-from gateway_workers.outbox import ConfirmedSeq, Outbox
+from gateway_workers.outbox import Outbox
+from gateway_workers.outlet import Outlet
 from gateway_workers.topology import WorkerTopology
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from eventbus.amqp.broker import Broker
     from eventbus.amqp.publish_topology import PublishTopology
     from eventbus.names import Names
+    from gateway_workers.outbox import ConfirmedSeq
 
 _log = logging.getLogger(__name__)
 
@@ -35,62 +37,6 @@ CHECK_INTERVAL_S = 2.0
 """Well below the grace after which the coordinator takes a worker without proof of life for dead."""
 RESTORED_HOLD_S = 1.0
 """So long consumers have to bind again to an exchange that was gone."""
-
-
-class Outlet:
-    """Where one lease's dispatches go; made by `DispatchPublisher.outlet`."""
-
-    def __init__(
-        self, publisher: DispatchPublisher, *, shard: int, shard_count: int, fencing_token: int, seq: int
-    ) -> None:
-        self._publisher = publisher
-        self._shard = shard
-        self._headers = {
-            "shard": shard,
-            "shard_count": shard_count,
-            "fencing_token": fencing_token,
-            "resumed_from": seq,
-        }
-        self._templates: dict[str, PublishTemplate] = {}
-        self.mark = ConfirmedSeq(seq)
-
-    @property
-    def is_drained(self) -> bool:
-        """Whether all that was published is confirmed."""
-        return self.mark.confirmed == self.mark.added
-
-    def new_session(self) -> None:
-        """A new Discord session begins: its seq counts from 0, and nothing of it is confirmed."""
-        self.mark = ConfirmedSeq(0)
-        self._headers["resumed_from"] = 0
-        self._templates.clear()
-
-    async def prepare(self, event_type: str) -> None:
-        """Declare the exchange of `event_type` if need be. Raises EventTypeRefusedError."""
-        await self._publisher.declare(event_type)
-        if event_type not in self._templates:
-            self._templates[event_type] = PublishTemplate(
-                exchange=self._publisher.names.event(event_type),
-                routing_key=str(self._shard),
-                event_type=event_type,
-                headers=self._headers,
-                frame_max=self._publisher.frame_max,
-            )
-
-    def knows(self, event_type: str) -> bool:
-        """Whether `prepare` was done for `event_type`."""
-        return event_type in self._templates and event_type in self._publisher.topology.declared
-
-    def publish(
-        self, event_type: str, frame: bytes, *, seq: int, session_id: str, replayed: bool, received_at: float
-    ) -> None:
-        """Append a dispatch; `prepare(event_type)` must have been done."""
-        if len(frame) > self._publisher.max_body_bytes:
-            self._publisher.refuse(self.mark, seq, event_type, len(frame))
-            return
-        message_id = f"{session_id}:{seq}".encode()
-        publish = self._templates[event_type].render(frame, message_id, replayed=replayed, received_at=received_at)
-        self._publisher.add(self.mark, seq, publish)
 
 
 class DispatchPublisher:
@@ -145,7 +91,7 @@ class DispatchPublisher:
 
     async def confirmed(self, mark: ConfirmedSeq) -> None:
         """Wait until all that was added with `mark` is confirmed."""
-        while mark.confirmed != mark.added:
+        while not mark.is_drained:
             await self._next_progress()
 
     async def _next_progress(self) -> None:
@@ -154,15 +100,16 @@ class DispatchPublisher:
 
     def withdraw(self, outlet: Outlet) -> None:
         """Forget all that is unconfirmed of a lease; what was written already is cut off with the connection."""
-        is_on_its_way = self._outbox.has_sent(outlet.mark)
+        is_on_its_way = any(self._outbox.has_sent(mark) for mark in outlet.marks)
         self.drop(outlet)
         if is_on_its_way and self._connection is not None:
             self._connection.abort("a lease ends with unconfirmed publishes")
 
     def drop(self, outlet: Outlet) -> None:
         """Forget what was not sent yet of a lease that was lost."""
-        self._outbox.drop(outlet.mark)
-        outlet.mark.added = outlet.mark.confirmed
+        for mark in outlet.marks:
+            self._outbox.drop(mark)
+            mark.added = mark.confirmed
         self._progress.set()
 
     def refuse(self, mark: ConfirmedSeq, seq: int, event_type: str, size: int) -> None:

@@ -1,8 +1,8 @@
 """How a shard connects next: resume or identify, to which host, after which wait.
 
 A host that brings no session, whether it is silent, closes or refuses, is left for the other one and tried again
-later. Identifies that bring no session of some minutes wait longer each time: whatever goes wrong at Discord's, they
-must not eat the daily budget. Neither must sessions that end as soon as they began make a tight loop.
+later. Identifies that bring no session of some minutes are further apart each time: whatever goes wrong at Discord's,
+they must not eat the daily budget. Neither must sessions that end as soon as they began make a tight loop.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class ReconnectPolicy:
         self._use_general_url = False
         self._had_session = session is not None
         self._vain_identifies = 0
+        self._lived_s = 0.0
         self._invalidated = False
 
     def next_attempt(self) -> Attempt:
@@ -54,7 +55,8 @@ class ReconnectPolicy:
         if self.session is None:
             if self._invalidated:
                 wait_s = max(wait_s, INVALID_SESSION_WAIT_S)
-            wait_s = max(wait_s, _backoff_s(self._vain_identifies, IDENTIFY_RETRY_S, MAX_IDENTIFY_RETRY_S))
+            apart_s = _backoff_s(self._vain_identifies, IDENTIFY_RETRY_S, MAX_IDENTIFY_RETRY_S)
+            wait_s = max(wait_s, apart_s - self._lived_s)
             return Attempt(self._gateway_url, None, wait_s, self._had_session)
         url = self._gateway_url if self._use_general_url or not self.session.resume_url else self.session.resume_url
         return Attempt(url, self.session, wait_s, is_recovery=True)
@@ -77,6 +79,7 @@ class ReconnectPolicy:
 
     def on_end(self, step: NextStep, *, established_s: float | None) -> None:
         """The connection ended; `established_s` is how long ago READY or RESUMED came, None if neither did."""
+        self._lived_s = established_s or 0.0
         if established_s is None:
             self.on_unanswered()
         else:

@@ -11,8 +11,8 @@ from collections import deque
 LIMIT = 120
 WINDOW_S = 60.0
 HEARTBEAT_RESERVE = 10
-MARGIN_S = 0.5
-"""The network may bring sends closer together than they were sent."""
+MARGIN_S = 3.0
+"""The network may bring sends closer together than they were sent: a burst may be held up by a lost packet."""
 
 
 class SendWindow:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from eventbus import gateway_payloads
 from eventbus.errors import ConfigurationError, RelayError
 from eventbus.messages import Checkpoint, CommandSent, ErrorCode, Failure, HeldLease, Lease, Session
 from gateway_workers import payloads
 from gateway_workers.close_codes import NextStep, advice
+from gateway_workers.commands import ShardCommands
 from gateway_workers.gateway_connection import End, GatewayConnection
 from gateway_workers.gateway_socket import GatewaySocket, SocketClosedError, SocketUnansweredError
+from gateway_workers.presence_book import PresenceBook
 from gateway_workers.reconnect import Attempt, ReconnectPolicy
+from gateway_workers.shard_presence import ShardPresence
 from gateway_workers.shard_session import ShardSession
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from eventbus.messages import BotConfig
     from gateway_workers.inflate import Compression
     from gateway_workers.publisher import DispatchPublisher
+    from gateway_workers.resume_url import TrustedGateways
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +68,9 @@ class ShardTools:
     publisher: DispatchPublisher
     permits: IdentifyPermits
     bot_token: str
+    gateways: TrustedGateways
     compression: Compression
+    presences: PresenceBook = field(default_factory=PresenceBook)
 
 
 class Shard:
@@ -76,8 +83,10 @@ class Shard:
         self.lease = lease
         self._config = config
         self._tools = tools
-        self._session = ShardSession(lease, config, tools.publisher, self._on_established)
+        self._session = ShardSession(lease, config, tools.publisher, tools.gateways, self._on_established)
         self._policy = ReconnectPolicy(config.gateway_url, self._session.session)
+        self._commands = ShardCommands(lease.shard, config)
+        self._presence = ShardPresence(lease.shard, tools.presences)
         self._connection: GatewayConnection | None = None
         self._is_stopping = asyncio.Event()
         self._is_closed = asyncio.Event()
@@ -97,15 +106,19 @@ class Shard:
         """Frames that were malformed, or that cannot be published."""
         return self._session.refused_count
 
+    @property
+    def latency_s(self) -> float | None:
+        """Time from the last acknowledged heartbeat to its ACK."""
+        return self._connection.latency_s if self._connection else None
+
     def held(self) -> HeldLease:
         """The lease and its newest checkpoint, for the coordinator."""
-        latency_s = self._connection.latency_s if self._connection else None
         return HeldLease(
             shard=self.lease.shard,
             fencing_token=self.lease.fencing_token,
             session=self.checkpoint(),
             state=self._state.value,
-            latency_s=latency_s,
+            latency_s=self.latency_s,
         )
 
     def checkpoint(self) -> Session | None:
@@ -149,12 +162,33 @@ class Shard:
 
     async def send_command(self, op: int, d: dict[str, Any]) -> CommandSent | Failure:
         """Send a gateway command to Discord."""
-        payload = payloads.command(op, d)
-        if len(payload) > payloads.MAX_PAYLOAD_BYTES:
-            message = (
-                f"the payload has {len(payload)} bytes, Discord takes {payloads.MAX_PAYLOAD_BYTES}: make it smaller"
-            )
-            return Failure(code=ErrorCode.BAD_REQUEST, message=message)
+        payload = self._commands.prepare(op, d, self._now())
+        if isinstance(payload, Failure):
+            return payload
+        answer = await self._send(payload)
+        if isinstance(answer, Failure):
+            self._commands.on_unsent(op, d)
+        return answer
+
+    @property
+    def is_presence_due(self) -> bool:
+        """Whether Discord shows another presence than the one that is wanted, and can be told."""
+        return self._state is ShardState.CONNECTED and self._presence.due() is not None
+
+    async def show_presence(self) -> CommandSent | Failure:
+        """Have Discord show the presence that is wanted; nothing is sent if it does."""
+        if self._state is not ShardState.CONNECTED:
+            return self._not_connected()
+        presence = self._presence.due()
+        if presence is None:
+            return CommandSent(shard=self.lease.shard)
+        self._presence.on_sending(presence)
+        answer = await self._send(gateway_payloads.encode_payload(gateway_payloads.PRESENCE_UPDATE, presence))
+        if not isinstance(answer, CommandSent):
+            self._presence.on_unknown()
+        return answer
+
+    async def _send(self, payload: bytes) -> CommandSent | Failure:
         if self._connection is None or self._state is not ShardState.CONNECTED:
             return self._not_connected()
         try:
@@ -267,8 +301,10 @@ class Shard:
                 intents=self._config.intents,
                 shard=self.lease.shard,
                 shard_count=self._config.shard_count,
+                presence=self._presence.for_identify(),
             )
         self._set_state(ShardState.RESUMING)
+        self._presence.on_unknown()  # what was sent last may not have arrived
         return payloads.resume(bot_token=self._tools.bot_token, session=self._session.begin_resume(attempt.session))
 
     def _on_established(self, event_type: str) -> None:

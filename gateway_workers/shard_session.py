@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from eventbus.messages import Session
 from gateway_workers.frame_peek import MalformedFrameError
-from gateway_workers.resume_url import is_trusted
 from gateway_workers.topology import EventTypeRefusedError
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from eventbus.messages import BotConfig, Lease
     from gateway_workers.frame_peek import FrameHead
     from gateway_workers.publisher import DispatchPublisher
+    from gateway_workers.resume_url import TrustedGateways
 
 _log = logging.getLogger(__name__)
 
@@ -35,11 +35,17 @@ class ShardSession:
     """
 
     def __init__(
-        self, lease: Lease, config: BotConfig, publisher: DispatchPublisher, on_established: Callable[[str], None]
+        self,
+        lease: Lease,
+        config: BotConfig,
+        publisher: DispatchPublisher,
+        gateways: TrustedGateways,
+        on_established: Callable[[str], None],
     ) -> None:
         self._shard = lease.shard
         self._config = config
         self._publisher = publisher
+        self._gateways = gateways
         self._on_established = on_established
         self.session = self._usable(lease.session)
         self._seq = self.session.seq if self.session else 0
@@ -61,9 +67,9 @@ class ShardSession:
         return self._with_trusted_url(session) if session is not None else None
 
     def _with_trusted_url(self, session: Session) -> Session:
-        if not session.resume_url or is_trusted(session.resume_url, self._config.gateway_url):
+        if not session.resume_url or session.resume_url in self._gateways:
             return session
-        reason = f"not of the domain of {self._config.gateway_url}, which is used instead"
+        reason = f"trusted are {self._gateways}; {self._config.gateway_url} is used instead"
         fields = self._fields("resume_url_refused", url=session.resume_url[:200], reason=reason)
         _log.warning("resume URL refused: the bot token does not go there", extra=fields)
         return session.model_copy(update={"resume_url": ""})

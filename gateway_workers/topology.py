@@ -40,6 +40,7 @@ class WorkerTopology:
         self._names = names
         self._proof_queue = names.worker(worker_id)
         self._held: set[int] = set()
+        self._unbind_due: set[int] = set()
         self.declared: set[str] = set()
         self._refused_until: dict[str, float] = {}
         self._check_count = 0
@@ -49,6 +50,7 @@ class WorkerTopology:
     async def set_up(self, on: PublishTopology) -> None:
         """Declare and bind everything on a new connection. Raises BrokerLostError."""
         await on.declare_proof_queue(self._proof_queue)
+        self._unbind_due.clear()  # the queue is new
         await on.declare_exchange(self._names.holder, "direct")
         await on.declare_stream(self._names.sessions, STREAM_ARGUMENTS)
         await self._declare_again(on)
@@ -59,7 +61,13 @@ class WorkerTopology:
         await on.prove(self._proof_queue)
         await on.declare_exchange(self._names.holder, "direct")
         await on.declare_stream(self._names.sessions, STREAM_ARGUMENTS)
+        await self._unbind_what_is_due(on)
         held = sorted(self._held)
+        if held and not await on.is_bound(self._names.holder, str(held[0]), self._proof_queue):
+            # The exchange was deleted, whoever declared it again: all bindings went with it.
+            _log.warning("proofs of holding were gone", extra={"action": "proofs_restored", "shards": len(held)})
+            await self._bind_held(on)
+            return
         self._check_count += 1
         start = self._check_count * BINDINGS_PER_CHECK % max(len(held), 1)
         for shard in itertools.islice(itertools.cycle(held), start, start + min(len(held), BINDINGS_PER_CHECK)):
@@ -156,17 +164,27 @@ class WorkerTopology:
     async def hold(self, on: PublishTopology | None, shard: int) -> None:
         """Let the broker vouch that we can publish for `shard`, from now on and after every reconnect."""
         self._held.add(shard)
+        self._unbind_due.discard(shard)
         if on is not None:
             await self._bind(on, shard)
 
     async def let_go(self, on: PublishTopology | None, shard: int) -> None:
-        """End what `hold` began."""
+        """End what `hold` began: now, or with one of the next checks if this raises BrokerLostError."""
         self._held.discard(shard)
         if on is not None:
             await self._unbind(on, shard)
+
+    async def _unbind_what_is_due(self, on: PublishTopology) -> None:
+        while self._unbind_due:
+            await self._unbind(on, self._unbind_due.pop())
 
     async def _bind(self, on: PublishTopology, shard: int) -> None:
         await on.bind(self._proof_queue, self._names.holder, str(shard))
 
     async def _unbind(self, on: PublishTopology, shard: int) -> None:
-        await on.unbind(self._proof_queue, self._names.holder, str(shard))
+        try:
+            await on.unbind(self._proof_queue, self._names.holder, str(shard))
+        except BaseException:
+            if shard not in self._held:  # `hold` goes on meanwhile
+                self._unbind_due.add(shard)
+            raise

@@ -83,6 +83,7 @@ class Demo:
             "DISCORD_TOKEN": SIMULATOR_TOKEN,
             "GW_NAMESPACE": self._namespace,
             "GW_INTENTS": "ALL",
+            "GW_MAX_INTERACTION_AGE": "0",  # late ones are handled too: what is skipped would count as lost
             "RECORD_DIR": str(self._records),
         }
         log = stack.enter_context(self._log.open("w", encoding="utf-8"))

@@ -88,10 +88,21 @@ async def _start(settings: RunSettings, fleet: Fleet, broker: Broker, say: Calla
         shards = str(settings.shard_count or 2)
         simulator = await fleet.start_simulator("--shards", shards, "--rate", str(settings.sim_rate))
         say(f"the simulated Discord is controlled at {simulator.control_url}")
+        say(f"try: gw-sim send message hello --control {simulator.control_url}")
+        say(f'try: gw-sim send interaction slash --options \'{{"name": "ping"}}\' --control {simulator.control_url}')
     fleet.add_coordinator()
     if settings.entrypoint is not None:
         directory = str((settings.entrypoint_dir or Path()).resolve())
-        what = ("--entrypoint", settings.entrypoint, "--entrypoint-dir", directory, "--group", settings.group)
+        what: tuple[str, ...] = (
+            "--entrypoint",
+            settings.entrypoint,
+            "--entrypoint-dir",
+            directory,
+            "--group",
+            settings.group,
+        )
+        if settings.reload:
+            what += ("--reload",)
         for _ in range(settings.process_count):
             fleet.add_consumer(*what)
     shard_count = await _shard_count(broker, settings.namespace)

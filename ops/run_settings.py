@@ -69,6 +69,12 @@ class RunSettings(BotSettings):
     worker_count: int = setting(
         1, help="gateway workers", flags=["--worker-count"], env=["GW_WORKER_COUNT"], ge=1, le=1000
     )
+    reload: bool = setting(
+        False,
+        help="for development: drain and start the handlers anew when a Python file below their folder changes",
+        flags=["--reload"],
+        env=["GW_RELOAD"],
+    )
     data_dir: Path = setting(
         Path(".run"),
         help="folder of the private RabbitMQ node that runs if AMQP_URL is not set",

@@ -12,6 +12,7 @@ cd "$root"
 log=.run/setup.log
 stamp=.venv/.set-up
 oldest_hikari=.tools/hikari-2.6.0
+lightbulb=.tools/lightbulb
 python=.venv/bin/python
 policy=/usr/sbin/policy-rc.d
 PATH=$PATH:/usr/sbin:/sbin
@@ -39,7 +40,7 @@ step() {
 fingerprint() {
     {
         printf '%s\n' "$root"
-        cat requirements.lock tests/hikari-2.6.0.lock pyproject.toml ops/setup.sh
+        cat requirements.lock tests/hikari-2.6.0.lock tests/lightbulb.lock pyproject.toml ops/setup.sh
     } | sha256sum | cut -d ' ' -f 1
 }
 
@@ -130,10 +131,13 @@ install_python_packages() {
     rm -rf "$oldest_hikari"
     step "fetching the oldest supported hikari" "cannot install it: check the network and try again" \
         "$python" -m pip install --progress-bar off --no-deps --require-hashes --target "$oldest_hikari" -r tests/hikari-2.6.0.lock
+    rm -rf "$lightbulb"
+    step "fetching lightbulb, which needs that hikari" "cannot install it: check the network and try again" \
+        "$python" -m pip install --progress-bar off --no-deps --require-hashes --target "$lightbulb" -r tests/lightbulb.lock
 }
 
 wanted=$(fingerprint)
-if has_broker && [ -x "$python" ] && [ -d "$oldest_hikari" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+if has_broker && [ -x "$python" ] && [ -d "$oldest_hikari" ] && [ -d "$lightbulb" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
     exit 0
 fi
 
@@ -142,7 +146,7 @@ mkdir -p .run || fail "cannot write into $root: run this as the user who owns it
 began=$(date +%s)
 missing=$(missing_packages)
 [ -z "$missing" ] || install_packages "$missing"
-if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || [ ! -d "$oldest_hikari" ] || [ ! -x "$python" ]; then
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || [ ! -d "$oldest_hikari" ] || [ ! -d "$lightbulb" ] || [ ! -x "$python" ]; then
     is_ours || make_venv
     rm -f "$stamp"
     install_python_packages

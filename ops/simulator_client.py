@@ -38,6 +38,10 @@ class SimulatorClient:
         """The gateway sessions."""
         return list(orjson.loads(await self._call("GET", "/sessions")))
 
+    async def received(self) -> list[dict[str, Any]]:
+        """Every gateway command that a client sent, heartbeats left out: `op, d, session` and more."""
+        return list(orjson.loads(await self._call("GET", "/received")))
+
     async def ledger(self) -> list[tuple[str, str, float]]:
         """Every dispatch sent: message id (`session_id:seq`), type, sent at (seconds since the epoch)."""
         entries = map(orjson.loads, (await self._call("GET", "/ledger")).splitlines())

@@ -90,7 +90,8 @@ _CONSTRUCTOR: dict[str, Verdict] = {
 
 _START: dict[str, Verdict] = {
     "activity": _different(
-        "a presence update to every shard once the bot consumes, and to each shard that begins a new session"
+        "the fleet remembers it once the bot consumes: every session begins with it, until update_presence; a process"
+        " that is restarted does not undo that"
     ),
     "afk": _different("as activity"),
     "check_for_updates": _different("no process asks PyPI, whatever it says"),
@@ -108,7 +109,14 @@ _RUN: dict[str, Verdict] = {
 }
 
 _WAITING = (
-    "with several processes in a group, each sees a part of the events: the awaited one may reach another process"
+    "the process gets copies of the event's dispatches, whichever process of the group gets them for its listeners; so"
+    " each that waits for an interaction gets it, beside the listener: let one of them answer it. The first wait for a"
+    " type binds it, a round trip to the broker, and misses what comes meanwhile; it stays bound for 30 s"
+)
+
+_LISTENING = (
+    "binds the group to the event's dispatches, too. ShardReadyEvent, ShardResumedEvent, ShardConnectedEvent and"
+    " ShardDisconnectedEvent reach each process that runs"
 )
 
 _MEMBERS: dict[str, Verdict] = {
@@ -125,13 +133,13 @@ _MEMBERS: dict[str, Verdict] = {
     "executor": _same(),
     "get_listeners": _same(),
     "get_me": _same(),
-    "heartbeat_latencies": _different("what the coordinator said last, some seconds old"),
-    "heartbeat_latency": _different("what the coordinator said last, some seconds old"),
+    "heartbeat_latencies": _different("what the workers told last, at most 5 s old"),
+    "heartbeat_latency": _different("what the workers told last, at most 5 s old"),
     "http_settings": _same(),
     "intents": _different("what was given until the start, then the coordinator's"),
     "is_alive": _same(),
     "join": _different("raises the error that ended the bot; after the end it returns at once"),
-    "listen": _different("binds the group to the event's dispatches, too"),
+    "listen": _different(_LISTENING),
     "print_banner": _same(),
     "proxy_settings": _same(),
     "request_channel_info": _different("travels to the shard's holder; a failure is a typed CommandError"),
@@ -146,12 +154,17 @@ _MEMBERS: dict[str, Verdict] = {
     ),
     "start": _different("returns when deliveries are being consumed; shards may come and go meanwhile"),
     "stream": _different(_WAITING),
-    "subscribe": _different("binds the group to the event's dispatches, too"),
+    "subscribe": _different(_LISTENING),
     "token_id": _different("a token without an id raises ValueError when it is read, not when the bot is made"),
     "unsubscribe": _different("unbinds what no listener of this process wants any more"),
-    "update_presence": _different("travels to every shard's holder; failures come together as SomeShardsFailedError"),
+    "update_presence": _different(
+        "the fleet remembers it, over restarts too; what is left out stays as any process set it last; shards that do"
+        " not show it yet come together as SomeShardsFailedError"
+    ),
     "update_voice_state": _different("travels to the shard's holder; a failure is a typed CommandError"),
-    "voice": _different("both voice events of a connect must reach this process: use a group of one process for voice"),
+    "voice": _different(
+        "the connection lives in the process that made it, which gets copies of all voice events meanwhile"
+    ),
     "wait_for": _different(_WAITING),
 }
 

@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 
 STREAM_ARGUMENTS: Final[FieldTable] = {
     "x-queue-type": "stream",
-    "x-max-length-bytes": 32 << 20,
-    "x-stream-max-segment-size-bytes": 4 << 20,
+    "x-max-length-bytes": 8 << 20,
+    "x-stream-max-segment-size-bytes": 1 << 20,
 }
 PREFETCH = 500
 APPEND_TIMEOUT_S = 4.0  # within the time that a request waits for its reply

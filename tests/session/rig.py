@@ -14,7 +14,9 @@ from eventbus.amqp.broker import Broker
 from eventbus.messages import BotConfig, Lease, Session
 from eventbus.names import Names
 from gateway_workers.inflate import Compression
+from gateway_workers.presence_book import PresenceBook
 from gateway_workers.publisher import DispatchPublisher
+from gateway_workers.resume_url import TrustedGateways
 from gateway_workers.shard import Shard, ShardState, ShardTools
 from tests.waiting import eventually
 
@@ -78,6 +80,7 @@ class Rig:
         self.sim = sim
         self.publisher = publisher
         self.permits = Permits()
+        self.presences = PresenceBook()
         self.arrived: list[AbstractIncomingMessage] = []
         self.running: dict[Shard, asyncio.Task[None]] = {}
         self.before = sim.verdict()
@@ -108,7 +111,9 @@ class Rig:
             publisher=self.publisher,
             permits=self.permits,
             bot_token=bot_token,
+            gateways=TrustedGateways(self.sim.rest_url),
             compression=compression,
+            presences=self.presences,
         )
         lease = Lease(shard=shard, fencing_token=self._next_token, session=session)
         self._next_token += 1

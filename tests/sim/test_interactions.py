@@ -40,6 +40,18 @@ def test_hikari_reads_every_kind_in_guilds_and_direct_messages(
     assert interaction.context.value == (1 if dm else 0)
 
 
+def test_the_member_has_the_permissions_that_are_given(world: World, factory: EntityFactoryImpl) -> None:
+    given = hikari.Permissions.SEND_MESSAGES | hikari.Permissions.KICK_MEMBERS
+    interaction = read(factory, world, "slash", permissions=int(given))
+    assert interaction.member.permissions == given
+    assert read(factory, world, "slash").member.permissions >= hikari.Permissions.ADMINISTRATOR
+
+
+def test_permissions_that_are_no_bit_field_are_refused(world: World) -> None:
+    with pytest.raises(ValueError, match=r"permissions is a bit field in decimal, .* not 'admin'"):
+        make_interaction(world, "slash", permissions="admin")
+
+
 def test_subcommands_nest_and_options_have_their_types(world: World, factory: EntityFactoryImpl) -> None:
     options = {"text": "a", "count": 3, "loud": True, "factor": 0.5}
     interaction = read(factory, world, "slash", name="config", subcommands=["settings", "set"], options=options)

@@ -125,6 +125,18 @@ async def test_messages_are_paged_newest_first(rest: Rest, world: World) -> None
 # --- commands
 
 
+async def test_a_commands_version_tells_of_a_change_and_of_nothing_else(rest: Rest, world: World) -> None:
+    place = f"/applications/{world.application_id}/commands"
+    one, other = ({"name": name, "description": "d"} for name in ("one", "other"))
+    _, first = await rest.call("PUT", place, json=[one, other])
+    _, same = await rest.call("PUT", place, json=[one, other])
+    assert same == first
+    _, changed = await rest.call("PUT", place, json=[one, {**other, "description": "e"}])
+    assert changed[0] == first[0]
+    assert changed[1]["id"] == first[1]["id"]
+    assert int(changed[1]["version"]) > int(first[1]["version"])
+
+
 async def test_commands_keep_their_ids_when_they_are_overwritten(rest: Rest, world: World) -> None:
     async with rest.hikari() as client:
         for scope in ({}, {"guild": world.guild_ids[1]}):

@@ -88,7 +88,7 @@ async def obey(bot: Bot, word: str) -> None:
             bot.subscribe(hikari.TypingEvent, on_typing)
         case "unsubscribe":
             bot.unsubscribe(hikari.TypingEvent, on_typing)
-        case "presence" | "everywhere" | "voice" | "members" | "channels" | "big":
+        case "presence" | "everywhere" | "voice" | "members" | "channels" | "sounds" | "big" | "long" | "look":
             await command(bot, word)
 
 
@@ -100,7 +100,10 @@ async def command(bot: Bot, word: str) -> None:
         "voice": lambda: bot.update_voice_state(guild, 77, self_deaf=True),
         "members": lambda: bot.request_guild_members(guild, query="a", limit=3, nonce="n"),
         "channels": lambda: bot.request_channel_info(guild, fields=[ChannelInfoField.STATUS]),
-        "big": lambda: bot.shards[0].update_presence(activity=hikari.Activity(name=BIG)),
+        "look": lambda: look(bot),
+        "sounds": lambda: bot.request_soundboard_sounds([guild, 4 << 22, 7 << 22]),
+        "big": lambda: bot.request_guild_members(guild, query=BIG, limit=3),
+        "long": lambda: bot.shards[0].update_presence(activity=hikari.Activity(name=BIG)),
     }
     try:
         await calls[word]()
@@ -109,6 +112,27 @@ async def command(bot: Bot, word: str) -> None:
         record("command", word=word, error=type(error).__name__, message=str(error), retry_after_s=retry_after_s)
     else:
         record("command", word=word, error=None)
+
+
+async def look(bot: Bot) -> None:
+    """Write down what the shards say of themselves."""
+    record(
+        "shards",
+        shards={
+            shard.id: [
+                shard.is_alive,
+                shard.is_connected,
+                shard.heartbeat_latency,
+                shard.shard_count,
+                int(shard.intents),
+                int(shard.get_user_id()),
+            ]
+            for shard in bot.shards.values()
+        },
+        count=bot.shard_count,
+        latency=bot.heartbeat_latency,
+        me=int(bot.get_me().id) if bot.get_me() else None,
+    )
 
 
 async def refuses(_: Bot) -> None:

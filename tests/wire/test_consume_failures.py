@@ -82,9 +82,9 @@ async def test_a_failed_dispatch_is_tried_again_later_and_outlives_the_process_t
 
 
 async def test_attempts_end_in_a_dead_letter_and_a_stale_interaction_gets_one(rig: Rig) -> None:
-    process = await rig.started("--on-error", "retry", "--max-attempts", "2")
+    process = await rig.started("--on-error", "retry", "--max-attempts", "2", "--max-interaction-age", "0")
     await rig.say("fail")
-    fresh, stale = snowflake(10), snowflake(16 * 60)
+    fresh, stale = snowflake(60), snowflake(15 * 60 + 5)
     for number in (fresh, stale):
         await rig.publish("INTERACTION_CREATE", interaction(number, "fail"))
     letters = await rig.dead_letters(count=3)

@@ -14,11 +14,12 @@ import hikari
 import pytest
 
 from consumers import Bot
+from eventbus import messages
 from eventbus.errors import ConfigurationError, RelayError
 from tests.waiting import eventually
 from tests.wire import consume_rig
 from tests.wire.consume_rig import BOT_TOKEN, SHARD_COUNT, ConsumeProcess, Rig
-from tests.wire.shard_holder import Holder
+from tests.wire.shard_holder import stored_presences
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -111,18 +112,13 @@ async def test_a_broker_that_is_away_is_a_sentence_and_an_exit_code(rig: Rig) ->
     assert process.sentences[0].startswith("bot: no RabbitMQ answers")
 
 
-async def test_the_first_presence_reaches_every_shard_and_each_new_session(rig: Rig) -> None:
+async def test_the_first_presence_is_stored_for_every_shard(rig: Rig) -> None:
     process = await running(rig, {"activity": "chess", "status": "idle", "afk": True})
-    holder = Holder(rig.observer, rig.names)
-    await holder.hold(0, 1)  # after the start: the bot tries again until a worker is there
-    await eventually(lambda: {command.shard for command in holder.commands} == {0, 1})
-    before = len(holder.commands)
-    await rig.publish("READY", READY)
-    await eventually(lambda: len(holder.commands) > before)
-    assert holder.commands[-1].shard == 0
-    for command in holder.commands:
-        assert (command.op, command.d["status"], command.d["afk"]) == (3, "idle", True)
-        assert [activity["name"] for activity in command.d["activities"]] == ["chess"]
+    (stored,) = await stored_presences(rig.observer, rig.names, count=1)
+    record = messages.PresenceRecord.model_validate_json(stored.body)
+    assert (record.shards, record.is_first) == (None, True)
+    assert (record.d["status"], record.d["afk"], record.d["since"]) == ("idle", True, None)
+    assert [activity["name"] for activity in record.d["activities"]] == ["chess"]
     assert await process.stop() == 0
 
 

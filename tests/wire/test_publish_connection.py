@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from pamqp import commands, frame
 
 from eventbus.amqp import publish_connection
 from eventbus.amqp.broker import Broker
@@ -174,6 +175,71 @@ async def test_a_cancelled_method_leaves_the_next_ones_their_answers(
         async with asyncio.timeout(TIMEOUT_S):
             await connection.topology.bind(names.worker("w"), names.holder, "1")
             await connection.topology.declare_event_exchange(names.event("B"))
+        assert not connection.closed.done()
+
+
+async def until_written(connection: PublishConnection, count: int) -> None:
+    """Let the tasks that ask run until they wait for an answer."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+    assert not connection.closed.done()
+
+
+async def test_the_late_answer_to_a_cancelled_method_is_not_taken_for_one_of_another_channel() -> None:
+    confirms = Confirms()
+    connection = PublishConnection(
+        Broker("amqp://u:p@127.0.0.1:9/"), on_confirm=confirms.on_confirm, on_writable=confirms.on_writable
+    )
+    cancelled = asyncio.create_task(connection.topology.declare_exchange("holder", "direct"))
+    await until_written(connection, 3)
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    attempting = asyncio.create_task(connection.topology.declare_event_exchange("event"))
+    await until_written(connection, 3)
+    connection.data_received(frame.marshal(commands.Channel.OpenOk(), 3))
+    await until_written(connection, 3)
+    refusal = commands.Channel.Close(reply_code=403, reply_text="ACCESS_REFUSED", class_id=40, method_id=10)
+    connection.data_received(frame.marshal(refusal, 3))
+    connection.data_received(frame.marshal(commands.Exchange.DeclareOk(), 2))
+    async with asyncio.timeout(TIMEOUT_S):
+        assert await attempting == "ACCESS_REFUSED (403)"
+    connection.abort("the test is over")
+
+
+async def test_under_an_alarm_methods_fail_at_once_and_their_answers_are_nobodys(broker: Broker, names: Names) -> None:
+    async with opened(broker) as (connection, confirms):
+        asking = asyncio.create_task(connection.topology.declare_exchange(names.holder, "direct"))
+        await until_written(connection, 3)
+        connection.data_received(frame.marshal(commands.Connection.Blocked("low on memory"), 0))
+        async with asyncio.timeout(TIMEOUT_S / 2):
+            with pytest.raises(BrokerLostError, match="alarm"):
+                await asking
+            for _ in range(16):
+                with pytest.raises(BrokerLostError, match="alarm"):
+                    await connection.topology.bind("q", names.holder, "1")
+            with pytest.raises(BrokerLostError, match="alarm"):
+                await connection.topology.declare_event_exchange(names.event("A"))
+        connection.data_received(frame.marshal(commands.Connection.Unblocked(), 0))
+        assert confirms.writable_count == 1
+        await connection.topology.declare_proof_queue(names.worker("w"))
+        await connection.topology.bind(names.worker("w"), names.holder, "1")
+        assert await connection.topology.declare_event_exchange(names.event("A")) is None
+        assert not connection.closed.done()
+
+
+async def test_a_connection_knows_whether_its_own_binding_is_there(
+    broker: Broker, names: Names, observer: AbstractChannel
+) -> None:
+    queue = names.worker("w")
+    async with opened(broker) as (connection, _):
+        await connection.topology.declare_exchange(names.holder, "direct")
+        await connection.topology.declare_proof_queue(queue)
+        await connection.topology.bind(queue, names.holder, "1")
+        answers = [await connection.topology.is_bound(names.holder, key, queue) for key in ("1", "2", "1")]
+        assert answers == [True, False, True]
+        await observer.exchange_delete(names.holder)
+        await observer.declare_exchange(names.holder, type="direct", durable=True)
+        assert not await connection.topology.is_bound(names.holder, "1", queue)
         assert not connection.closed.done()
 
 

@@ -7,14 +7,16 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
+from pamqp import commands, frame
 
 from eventbus import messages
 from eventbus.amqp import link, publish_connection, publish_topology
 from eventbus.amqp.broker import Broker
+from eventbus.amqp.publish_connection import PublishConnection
 from eventbus.amqp.rpc import is_bound
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
-from gateway_workers.publisher import DispatchPublisher, Outlet
-from gateway_workers.topology import EventTypeRefusedError
+from gateway_workers.publisher import DispatchPublisher
+from gateway_workers.topology import EventTypeRefusedError, WorkerTopology
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
     from eventbus.names import Names
+    from gateway_workers.outlet import Outlet
     from tests.tcp_proxy import TcpProxy
 
 TIMEOUT_S = 15
@@ -409,6 +412,51 @@ async def test_a_deleted_stream_and_a_deleted_holder_exchange_come_back_by_thems
     assert rig.revalidations == connections
 
 
+@contextlib.asynccontextmanager
+async def holding(
+    broker: Broker, names: Names, *shards: int
+) -> AsyncIterator[tuple[WorkerTopology, PublishConnection]]:
+    """A topology whose checks the test makes itself."""
+    connection = await PublishConnection.open(broker, name="w", on_confirm=lambda *_: None, on_writable=lambda: None)
+    topology = WorkerTopology(names, worker_id="w")
+    await topology.set_up(connection.topology)
+    for shard in shards:
+        await topology.hold(connection.topology, shard)
+    yield topology, connection
+    await connection.close()
+
+
+async def unbound(observer: AbstractChannel, names: Names, *shards: int) -> list[int]:
+    return [shard for shard in shards if not await is_bound(observer, names.holder, str(shard))]
+
+
+@pytest.mark.parametrize("is_declared_by_others", [True, False])
+async def test_one_check_brings_all_proofs_of_holding_back(
+    broker: Broker, names: Names, observer: AbstractChannel, is_declared_by_others: bool
+) -> None:
+    shards = range(60)
+    async with holding(broker, names, *shards) as (topology, connection):
+        await observer.exchange_delete(names.holder)
+        if is_declared_by_others:
+            await observer.declare_exchange(names.holder, type="direct", durable=True)
+        await topology.check(connection.topology)
+        assert await unbound(observer, names, *shards) == []
+
+
+async def test_a_proof_that_an_alarm_kept_from_ending_ends_at_the_next_check(
+    broker: Broker, names: Names, observer: AbstractChannel
+) -> None:
+    async with holding(broker, names, 1, 2, 3) as (topology, connection):
+        connection.data_received(frame.marshal(commands.Connection.Blocked("low on memory"), 0))
+        for shard in (1, 2):
+            with pytest.raises(BrokerLostError, match="alarm"):
+                await topology.let_go(connection.topology, shard)
+        connection.data_received(frame.marshal(commands.Connection.Unblocked(), 0))
+        await topology.hold(connection.topology, 2)
+        await topology.check(connection.topology)
+        assert await unbound(observer, names, 1, 2, 3) == [1]
+
+
 async def _is_there(observer: AbstractChannel, names: Names) -> bool:
     await observer.declare_exchange(names.holder, type="direct", durable=True)
     return await is_bound(observer, names.holder, "3") and await is_bound(observer, "", names.sessions)
@@ -565,3 +613,61 @@ async def test_a_broker_that_freezes_is_left_for_a_new_connection(
         await drained(rig, outlet)
         await eventually(lambda: len(set(rig.ids())) == 100)
         assert rig.first_ids() == expected(range(1, 101))
+
+
+# A session that began while the one before it was under way
+
+
+async def test_an_outlet_is_drained_when_the_session_before_is_confirmed_too(rig: Rig, proxy: TcpProxy) -> None:
+    outlet = rig.outlet()
+    await outlet.prepare(TYPE)
+    proxy.stall()
+    publish(outlet, range(1, 11), session="old")
+    outlet.new_session()
+    assert not outlet.is_drained
+    proxy.resume()
+    await drained(rig, outlet)
+    assert rig.publisher.backlog == (0, 0)
+    assert outlet.mark.confirmed == 0
+
+
+@pytest.mark.parametrize("ends_by", ["drop", "withdraw"])
+async def test_what_is_left_of_a_lost_lease_goes_with_the_session_before_it(
+    rig: Rig, proxy: TcpProxy, ends_by: str
+) -> None:
+    lost, kept = rig.outlet(1), rig.outlet(2)
+    await lost.prepare(TYPE)
+    await kept.prepare(TYPE)
+    proxy.stall()
+    publish(lost, range(1, 11), session="old")
+    lost.new_session()
+    await lost.prepare(TYPE)
+    publish(lost, range(1, 6), session="new")
+    publish(kept, range(1, 21), session="kept")
+    await asyncio.sleep(0)
+    if ends_by == "drop":
+        rig.publisher.drop(lost)
+        proxy.cut()
+    else:
+        rig.publisher.withdraw(lost)
+    assert lost.is_drained
+    proxy.cut()
+    proxy.resume()
+    await drained(rig, kept)
+    await eventually(lambda: len(rig.arrived) == 20)
+    assert rig.ids() == expected(range(1, 21), "kept")
+
+
+async def test_a_lease_withdrawn_with_only_the_session_before_on_its_way_cuts_it_off(rig: Rig, proxy: TcpProxy) -> None:
+    outlet = rig.outlet()
+    await outlet.prepare(TYPE)
+    proxy.stall()
+    publish(outlet, range(1, 11), session="old")
+    outlet.new_session()
+    await asyncio.sleep(0)
+    rig.publisher.withdraw(outlet)
+    proxy.cut()
+    proxy.resume()
+    await eventually(lambda: rig.revalidations == 1)
+    assert rig.arrived == []
+    assert rig.publisher.backlog == (0, 0)

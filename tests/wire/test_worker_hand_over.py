@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
 import pytest
 from aiohttp import ClientSession
 
+from coordinator import hand_over_book
 from eventbus import messages
 from eventbus.amqp.broker import Broker
 from eventbus.amqp.link import Link
 from eventbus.amqp.rpc import RpcClient
-from eventbus.errors import UnroutableError
+from eventbus.errors import EXIT_USAGE, UnroutableError
 from eventbus.names import Names
-from ops.fleet import Fleet
+from gateway_workers import hand_over
+from ops.fleet import Fleet, program
 from ops.run_settings import SIMULATOR_TOKEN
 from ops.simulator_client import SimulatorClient
 from ops.supervisor import Supervisor
@@ -93,6 +96,11 @@ class HandCoordinator:
         reports = [one for one in self.heard if isinstance(one, messages.Register | messages.Renew)]
         return {lease.shard: lease.state for lease in reports[-1].held} if reports else {}
 
+    def connected(self) -> dict[int, int]:
+        """The shards that are connected by the newest report, and under which fencing token."""
+        reports = [one for one in self.heard if isinstance(one, messages.Register | messages.Renew)]
+        return {one.shard: one.fencing_token for one in reports[-1].held if one.state == "connected"} if reports else {}
+
     async def next_report(self) -> dict[int, str]:
         """The shards of a report that is sent from now on."""
         count = len(self.of(messages.Renew))
@@ -165,7 +173,7 @@ async def test_a_shard_that_comes_back_at_once_is_resumed_though_the_release_is_
     (release,) = coordinator.of(messages.Release)
     coordinator.hand_over = ()
     coordinator.leases[0] = messages.Lease(shard=0, fencing_token=99, session=release.session)
-    await eventually(lambda: coordinator.states() == {0: "connected", 1: "connected"})
+    await eventually(lambda: coordinator.connected() == {0: 99, 1: 11})
     coordinator.answers_releases.set()
     assert await coordinator.next_report() == {0: "connected", 1: "connected"}
     verdict = await play.simulator.verdict()
@@ -191,12 +199,54 @@ async def test_a_shard_that_is_asked_for_but_leased_to_another_is_dropped_and_no
     assert coordinator.of(messages.Release) == []
 
 
+async def test_a_gateway_that_is_named_later_and_is_not_trusted_never_gets_the_bot_token(play: Play) -> None:
+    coordinator = play.coordinator
+    coordinator.gateway_url = "ws://0.0.0.0:9"
+    coordinator.hand_over = (0,)
+    await eventually(lambda: coordinator.of(messages.Release))
+    (release,) = coordinator.of(messages.Release)
+    session = release.session.model_copy(update={"resume_url": ""})
+    coordinator.hand_over = ()
+    coordinator.leases[0] = messages.Lease(shard=0, fencing_token=99, session=session)
+    coordinator.answers_releases.set()
+    await eventually(lambda: coordinator.connected() == {0: 99, 1: 11})
+    (line,) = [line for line in play.lines if "gateway refused" in line]
+    assert "ws://0.0.0.0:9" in line
+    assert "--rest-url (GW_REST_URL)" in line
+    verdict = await play.simulator.verdict()
+    assert (verdict["identifies"], verdict["resumes"], verdict["violations"]) == (2, 1, [])
+
+
+async def test_a_worker_whose_first_gateway_is_not_trusted_ends_and_names_the_setting(
+    broker_url: str, namespace: str, names: Names
+) -> None:
+    coordinator = HandCoordinator(broker_url, names)
+    coordinator.gateway_url = "ws://127.0.0.1:9"  # with Discord's REST API nothing there is trusted
+    environment = {**os.environ, "AMQP_URL": broker_url, "DISCORD_TOKEN": SIMULATOR_TOKEN, "GW_NAMESPACE": namespace}
+    environment.pop("GW_REST_URL", None)
+    async with coordinator.running(), asyncio.timeout(120):
+        worker = await asyncio.create_subprocess_exec(
+            *(program("gw-worker"), "--shards", "0-1"), env=environment, stderr=asyncio.subprocess.PIPE
+        )
+        _, said = await worker.communicate()
+    assert worker.returncode == EXIT_USAGE
+    assert "'ws://127.0.0.1:9'" in said.decode()
+    assert "--rest-url (GW_REST_URL)" in said.decode()
+    assert "Traceback" not in said.decode()
+
+
+def test_a_hand_over_is_over_before_the_coordinator_forgets_it() -> None:
+    assert hand_over.LONGEST_S < hand_over_book.EXPIRE_S
+
+
 async def test_gateway_commands_during_a_drain_get_a_typed_answer(play: Play, broker_url: str, names: Names) -> None:
     play.coordinator.answers_releases.set()
     link = Link(Broker(broker_url), name="commands")
     rpc = RpcClient(link)
     await link.open(timeout_s=30)
-    command = messages.encode(messages.GatewayCommand(shard=0, op=3, d={"status": "online"}))
+    command = messages.encode(
+        messages.GatewayCommand(shard=0, op=3, d={"since": None, "activities": [], "status": "online", "afk": False})
+    )
     answers: list[str] = []
     stopping = asyncio.create_task(play.fleet.supervisor.stop(play.fleet.workers, timeout_s=60))
     try:

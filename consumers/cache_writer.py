@@ -1,0 +1,95 @@
+"""Keeps hikari's cache as its own event manager does, and gives the events that it makes of it, `old_*` and all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import hikari
+from hikari import impl
+
+from consumers.cache_changes import guilds_of_ready
+from consumers.cache_records import guild_id_of, shard_of_guild
+
+if TYPE_CHECKING:
+    from hikari.api import EntityFactory, EventFactory, GatewayShard
+
+    from consumers.cache_parts import CacheParts
+
+
+class CacheWriter(impl.EventManagerImpl):
+    """Dispatches go in, events come out, nothing is dispatched. It knows the guilds even if `parts` has none."""
+
+    def __init__(
+        self, entity_factory: EntityFactory, event_factory: EventFactory, cache: impl.CacheImpl, parts: CacheParts
+    ) -> None:
+        super().__init__(entity_factory, event_factory, hikari.Intents.ALL, auto_chunk_members=False, cache=cache)
+        self._kept = cache
+        self._types = parts.types
+        self._made: hikari.Event | None = None
+        self._guild_ids: set[int] = set()
+        self.subscribe(hikari.GuildUpdateEvent, _ignore)  # else hikari makes none, and has no old guild
+
+    @property
+    def types(self) -> frozenset[str]:
+        """The event types that change this cache."""
+        return self._types
+
+    @property
+    def guild_ids(self) -> frozenset[int]:
+        """The guilds that the bot is in, as far as this cache has come."""
+        return frozenset(self._guild_ids)
+
+    def clear(self) -> None:
+        """Forget all but the own user."""
+        me = self._kept.get_me()
+        self._kept.clear()
+        self._guild_ids.clear()
+        if me is not None:
+            self._kept.update_me(me)
+
+    def apply(self, event_type: str, shard: GatewayShard, payload: dict[str, Any]) -> hikari.Event | None:
+        """Change the cache; the event, if hikari made one. Raises whatever hikari raises for what it cannot read."""
+        if event_type not in self._types:
+            return None
+        if event_type == "READY":
+            self._forget_others(shard, guilds_of_ready(payload))
+            return None
+        self._note_guild(event_type, payload)
+        self._made = None
+        getattr(self, f"on_{event_type.lower()}")(shard, payload)
+        return self._made
+
+    def dispatch(self, event: hikari.Event, *, return_tasks: bool = False) -> Any:  # noqa: ANN401, ARG002 - hikari's
+        """Keep what hikari would dispatch."""
+        self._made = event
+
+    def _forget_others(self, shard: GatewayShard, guild_ids: frozenset[int]) -> None:
+        """A session began: guilds of its shard that it does not name are left."""
+        for guild_id in self.guild_ids - guild_ids:
+            if shard_of_guild(guild_id, shard.shard_count) == shard.id:
+                self.apply("GUILD_DELETE", shard, {"id": str(guild_id)})
+
+    def _note_guild(self, event_type: str, payload: dict[str, Any]) -> None:
+        guild_id = guild_id_of(event_type, payload)
+        if guild_id is None or payload.get("unavailable"):
+            return
+        if event_type == "GUILD_CREATE":
+            self._guild_ids.add(guild_id)
+            self._clear_guild(guild_id)
+        elif event_type == "GUILD_DELETE":
+            self._guild_ids.discard(guild_id)
+
+    def _clear_guild(self, guild_id: int) -> None:
+        """hikari leaves what a guild had where the new GUILD_CREATE has nothing of the kind."""
+        self._kept.clear_guild_channels_for_guild(guild_id)
+        self._kept.clear_threads_for_guild(guild_id)
+        self._kept.clear_roles_for_guild(guild_id)
+        self._kept.clear_emojis_for_guild(guild_id)
+        self._kept.clear_stickers_for_guild(guild_id)
+        self._kept.clear_voice_states_for_guild(guild_id)
+        self._kept.clear_presences_for_guild(guild_id)
+        self._kept.clear_members_for_guild(guild_id)
+
+
+async def _ignore(_: hikari.Event) -> None:
+    """A listener that hikari sees."""

@@ -1,0 +1,80 @@
+"""Handles the dispatches that other processes of the group forward to this one, which owns what they are about."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from consumers.errors import MalformedDispatchError
+from consumers.frame import decode
+from eventbus.owner_messages import ForwardDeclined, ForwardHandled
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from consumers.frame import Frame
+    from consumers.outcome import Outcome
+    from eventbus.amqp.deliveries import Delivery
+    from eventbus.messages import Message
+
+_log = logging.getLogger(__name__)
+
+
+class Forwarded:
+    """Bounded by what the senders may have unsettled. Who forwarded a dispatch settles it, by the reply."""
+
+    def __init__(
+        self,
+        handle: Callable[[Frame], Awaitable[Outcome | None]],
+        reply: Callable[[Delivery, Message], Awaitable[object]],
+    ) -> None:
+        self._handle = handle
+        self._reply = reply
+        self._running: set[asyncio.Task[None]] = set()
+        self._is_draining = False
+
+    def take(self, delivery: Delivery) -> None:
+        """Start it, or decline."""
+        task = asyncio.create_task(self._serve(delivery), name="forwarded delivery")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _serve(self, delivery: Delivery) -> None:
+        await self._reply(delivery, await self._reply_to(delivery))
+
+    async def _reply_to(self, delivery: Delivery) -> Message:
+        if self._is_draining:
+            return ForwardDeclined()
+        try:
+            frame = decode(
+                delivery.body,
+                event_type=delivery.event_type,
+                message_id=delivery.message_id,
+                headers=delivery.headers,
+                redelivered=delivery.is_redelivered,
+            )
+            outcome = await self._handle(frame)
+        except MalformedDispatchError as error:
+            _log.warning("forwarded dispatch refused", extra={"action": "bad_forward", "reason": str(error)})
+            return ForwardDeclined()
+        except Exception:  # noqa: BLE001 - the border of one delivery: who forwarded it handles it
+            _log.exception("a forwarded delivery failed", extra={"action": "forwarded_failed"})
+            return ForwardDeclined()
+        if outcome is None:
+            return ForwardDeclined()
+        return ForwardHandled(failure=outcome.failure, listener_failure=outcome.listener_failure)
+
+    async def drain(self) -> None:
+        """Decline what comes from now on, and wait until what runs has ended and its senders were told."""
+        self._is_draining = True
+        while self._running:
+            await asyncio.wait(tuple(self._running))
+
+    async def cancel(self) -> int:
+        """Cancel what still runs; how many that were."""
+        running = tuple(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        return len(running)

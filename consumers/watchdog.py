@@ -1,0 +1,82 @@
+"""Sees from a thread of its own that the event loop stands still, and says which handler keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import sysconfig
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from consumers.counters import Counters
+
+_log = logging.getLogger(__name__)
+
+BEAT_S = 0.25
+PATIENCE_S = 1.0
+HANDLER_PREFIX = "handler "
+_LIBRARY = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+_OWN = str(Path(__file__).parent)
+
+
+class Watchdog:
+    """The loop beats, the thread looks whether it did. `run()` as a task of the loop to be watched."""
+
+    def __init__(self, counters: Counters, *, patience_s: float = PATIENCE_S) -> None:
+        self._counters = counters
+        self._patience_s = patience_s
+        self._beat_at = time.monotonic()
+        self._stopping = threading.Event()
+        self._culprit: dict[str, str] | None = None
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        looks_at = (asyncio.get_running_loop(), threading.get_ident())
+        threading.Thread(target=self._watch, args=looks_at, name="watchdog", daemon=True).start()
+        self._beat_at = time.monotonic()
+        try:
+            while True:
+                await asyncio.sleep(BEAT_S)
+                self._beat()
+        finally:
+            self._stopping.set()
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        still_s, self._beat_at = now - self._beat_at, now
+        culprit, self._culprit = self._culprit, None
+        if culprit is not None or still_s > self._patience_s + BEAT_S:
+            self._counters.loop_stalls += 1
+            fields = {"action": "loop_runs_again", "seconds": round(still_s, 1), **(culprit or {"handler": "unknown"})}
+            _log.error("the event loop stood still: use await, or asyncio.to_thread for what blocks", extra=fields)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
+        while not self._stopping.wait(BEAT_S):
+            still_s = time.monotonic() - self._beat_at
+            if still_s > self._patience_s + BEAT_S and self._culprit is None:
+                self._culprit = _culprit(loop, thread_id)
+                fields = {"action": "loop_blocked", "seconds": round(still_s, 1), **self._culprit}
+                _log.error("a handler blocks the event loop: nothing else runs", extra=fields)
+
+
+def _culprit(loop: asyncio.AbstractEventLoop, thread_id: int) -> dict[str, str]:
+    task = asyncio.current_task(loop)
+    name = task.get_name().removeprefix(HANDLER_PREFIX) if task is not None else "a callback of the event loop"
+    return {"handler": name, "at": _place(sys._current_frames().get(thread_id))}  # noqa: SLF001 - documented
+
+
+def _place(frame: FrameType | None) -> str:
+    """file:line of the innermost frame that is the user's, else of the innermost."""
+    innermost = frame
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith((*_LIBRARY, _OWN, "<frozen")):
+            break
+        frame = frame.f_back
+    found = frame or innermost
+    return f"{found.f_code.co_filename}:{found.f_lineno}" if found is not None else "unknown"

@@ -1,0 +1,50 @@
+"""What the bots of all libraries share: the words of their answers, and the parts that hikari itself makes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import hikari
+
+NAMES = ("Ada", "Alan", "Grace")
+NEEDED = hikari.Permissions.MANAGE_GUILD
+REFUSAL = "you may not"
+TOO_SOON = "too soon"
+COOLDOWN_S = 600
+
+_log = logging.getLogger("bot")
+
+
+def matching(text: str) -> list[str]:
+    return [name for name in NAMES if name.lower().startswith(text.lower())]
+
+
+def startup_hook_ran(library: str) -> None:
+    _log.info("a startup hook ran", extra={"action": "startup_hook", "library": library})
+
+
+def panel(rest: hikari.api.RESTClient) -> list[Any]:
+    """A button and a select menu whose custom ids say all, so that any process of the group can answer them."""
+    buttons = rest.build_message_action_row().add_interactive_button(
+        hikari.ButtonStyle.PRIMARY, "panel:press", label="Press"
+    )
+    menus = rest.build_message_action_row()
+    menus.add_text_menu("panel:colour").add_option("red", "red").add_option("blue", "blue")
+    return [buttons, menus]
+
+
+def feedback_row(rest: hikari.api.RESTClient) -> Any:
+    return rest.build_modal_action_row().add_text_input("text", "Text")
+
+
+async def answer_component_or_modal(interaction: object) -> None:
+    """Answers what has a custom id of ours; leaves everything else to the library."""
+    create = hikari.ResponseType.MESSAGE_CREATE
+    if isinstance(interaction, hikari.ComponentInteraction):
+        if interaction.custom_id == "panel:press":
+            await interaction.create_initial_response(create, "pressed")
+        elif interaction.custom_id == "panel:colour":
+            await interaction.create_initial_response(create, f"chose {interaction.values[0]}")
+    elif isinstance(interaction, hikari.ModalInteraction) and interaction.custom_id == "feedback":
+        await interaction.create_initial_response(create, f"thanks: {interaction.components[0].components[0].value}")

@@ -1,0 +1,85 @@
+"""`gw-consume --reload`: what runs is drained and replaced when its files change, and waits while they are wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.waiting import eventually
+from tests.wire import consume_rig
+from tests.wire.consume_rig import BOTS, Rig
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from aio_pika.abc import AbstractChannel
+
+pytestmark = pytest.mark.timeout(300)
+
+BOT = """
+import hikari
+from consume_bots import hold, record
+
+def setup(bot):
+    @bot.listen()
+    async def on_message(event: hikari.MessageCreateEvent) -> None:
+        record("message", content=event.content, version={version})
+        if event.content == "hold":
+            await hold()
+        record("end", content=event.content, version={version})
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
+    with consume_rig.fleet(broker_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
+        yield tested
+
+
+async def test_a_change_drains_and_replaces_and_a_mistake_waits_to_be_corrected(rig: Rig, tmp_path: Path) -> None:
+    folder = tmp_path / "bot"
+    folder.mkdir()
+    bot = folder / "my_bot.py"
+    bot.write_text(BOT.format(version=1))
+    process = await rig.started(
+        "--reload", GW_ENTRYPOINT="my_bot:setup", GW_ENTRYPOINT_DIR=str(folder), PYTHONPATH=str(BOTS)
+    )
+    await process.until_logged("child_up")
+    await rig.say("hold")
+    await rig.until_recorded("message", version=1)
+
+    bot.write_text(BOT.format(version=20))
+    await process.until_logged("taking_no_more")
+    bot.write_text(BOT.format(version=300))  # while the old one drains
+    await process.until_logged("reload", count=2)
+    rig.let_go()
+    await process.until_logged("child_up", count=2)
+    await rig.say("again")
+    await rig.until_recorded("end", version=300)
+    assert rig.recorded("end", content="hold", version=1)
+    assert not process.logged("forced")
+
+    bot.write_text("def setup(:")
+    await process.until_logged("reload_refused")
+    await rig.say("meanwhile")
+    await rig.until_recorded("end", content="meanwhile", version=300)
+
+    bot.write_text("raise ValueError('no setup today')")
+    await process.until_logged("waiting_for_reload")
+    await rig.say("later")
+    bot.write_text(BOT.format(version=4000))
+    await process.until_logged("reload", count=4)
+    await process.until_logged("child_up", count=3)
+    await rig.until_recorded("end", content="later", version=4000)
+
+    assert await process.stop() == 0
+    assert any("raised ValueError: no setup today" in sentence for sentence in process.sentences)
+    await eventually(rig.has_settled_all)

@@ -1,0 +1,119 @@
+"""What a process waits for comes to it, however many processes share its group: a real worker, three consumers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.wait_for import PROCESS_COUNT, measure
+from tests.waiting import eventually
+from tests.wire import consume_rig
+from tests.wire.consume_rig import COMMANDS, SHARD_COUNT, Rig
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from aio_pika.abc import AbstractChannel
+
+pytestmark = pytest.mark.timeout(300)
+
+ROUNDS = 20
+
+
+@pytest.fixture
+def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
+    with consume_rig.fleet(broker_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
+        yield tested
+
+
+@pytest.fixture
+async def group(rig: Rig) -> AsyncIterator[Rig]:
+    """Three processes that consume, then a worker that connects every shard."""
+    for _ in range(PROCESS_COUNT):
+        rig.start(GW_ENTRYPOINT="waiting_bots:setup")
+    for process in rig.processes:
+        await process.until_logged("consuming")
+    with worker(rig):
+        await rig.until_recorded("shard", event="ShardReadyEvent", count=PROCESS_COUNT * SHARD_COUNT)
+        yield rig
+
+
+@contextlib.contextmanager
+def worker(rig: Rig) -> Iterator[None]:
+    process = subprocess.Popen(
+        [COMMANDS / "gw-worker"], env=rig.fleet.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+async def test_each_wait_gets_its_own_event_and_leaves_no_binding(rig: Rig) -> None:
+    environment = dict(os.environ) | rig.fleet.environment | {"GW_GROUP": rig.group}
+    result = await measure(environment, ROUNDS)
+    silent_count = ROUNDS // 10
+    assert result.resolved == (ROUNDS - silent_count) * PROCESS_COUNT
+    assert result.timed_out == silent_count * PROCESS_COUNT
+    assert (result.wrong, result.bindings_left) == (0, 0)
+
+
+async def test_listeners_still_get_each_event_once_while_others_wait_for_it(rig: Rig) -> None:
+    environment = dict(os.environ) | rig.fleet.environment | {"GW_GROUP": rig.group}
+    result = await measure(environment, 5, listen=True)
+    assert (result.resolved, result.wrong) == (5 * PROCESS_COUNT, 0)
+    assert result.heard == {f"{number}:{index}": 1 for number in range(5) for index in range(PROCESS_COUNT)}
+
+
+async def test_what_becomes_of_shards_reaches_each_process_once(group: Rig) -> None:
+    def count(event: str) -> dict[tuple[int, int], int]:
+        seen = [(entry["pid"], entry["id"]) for entry in group.recorded("shard", event=event)]
+        return {one: seen.count(one) for one in seen}
+
+    everyone = {(process.pid, shard): 1 for process in group.processes for shard in range(SHARD_COUNT)}
+    await eventually(lambda: count("ShardConnectedEvent") == everyone)
+    assert count("ShardReadyEvent") == everyone
+    assert count("ShardDisconnectedEvent") == {}
+
+
+async def test_a_voice_connection_gets_both_events_and_what_follows(group: Rig) -> None:
+    guild = (await group.until_recorded("guild"))[0]
+    first, *others = guild["voice"]
+    await group.say(f"connect {guild['id']} {first} {others[0] if others else first}")
+    voice = (await group.until_recorded("voice"))[0]
+    assert voice["guild"] == guild["id"]
+    assert voice["endpoint"] == "wss://voice.sim.invalid:443"
+    notified = await group.until_recorded("notified", count=2)
+    assert {entry["event"] for entry in notified} == {"VoiceStateUpdateEvent", "VoiceServerUpdateEvent"}
+    assert {entry["pid"] for entry in notified} == {voice["pid"]}
+    listened = await group.until_recorded("listened", count=2)
+    assert len(listened) == 2  # the group's listeners get each once, in whatever process
+    assert group.recorded("failed") == []
+
+
+async def test_members_are_collected_by_the_process_that_asked(group: Rig) -> None:
+    guild = (await group.until_recorded("guild"))[0]
+    await group.say(f"users {guild['id']} 1 {guild['owner']}")
+    answer = (await group.until_recorded("users"))[0]
+    assert (answer["members"], answer["not_found"]) == ([guild["owner"]], ["1"])
+    await group.say(f"members {guild['id']} 5")
+    assert (await group.until_recorded("failed", word="members"))[0]["error"] == "MissingIntentError"
+    await group.say("unknown 1")  # Discord does not answer for a guild that the bot is not in
+    failed = (await group.until_recorded("failed", word="unknown"))[0]
+    assert failed["error"] == "MembersTimeoutError"
+    assert "0 chunks" in failed["message"]
