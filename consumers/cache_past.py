@@ -21,18 +21,21 @@ class CachePast:
         self._events: dict[str, hikari.Event] = {}
 
     def note(self, session_id: str, seq: int, event: hikari.Event | None) -> None:
-        """A dispatch was applied; `event` if somebody listens to it. When it comes again, the first event stays."""
-        highest = max(seq, self._seqs.pop(session_id, seq))
-        self._seqs[session_id] = highest
+        """A dispatch was applied; `event` if somebody listens to it.
+
+        When it comes again, the first event stays, and there is none if that is forgotten: the state before was later.
+        """
+        is_first = not self.has_passed(session_id, seq)
+        self._seqs[session_id] = max(seq, self._seqs.pop(session_id, seq))
         if len(self._seqs) > self._session_count:
             del self._seqs[next(iter(self._seqs))]
-        if event is not None:
-            self._events.setdefault(f"{session_id}:{seq}", event)
+        if event is not None and is_first:
+            self._events[f"{session_id}:{seq}"] = event
             if len(self._events) > self._event_count:
                 del self._events[next(iter(self._events))]
 
     def has_passed(self, session_id: str, seq: int) -> bool:
-        """Whether the dispatch was applied, as far as its session is known."""
+        """Whether it or a later one of its session was applied: they come in order, and no session id comes twice."""
         return seq <= self._seqs.get(session_id, -1)
 
     def event(self, message_id: str) -> hikari.Event | None:

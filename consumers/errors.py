@@ -23,7 +23,7 @@ class CacheSlowError(RelayError):
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(
-            f"the cache was not loaded within {timeout_s:g} s: choose fewer parts with --cache, or give the process a core"
+            f"the cache was not loaded within {timeout_s:g} s: choose fewer parts with --cache, or add a core"
         )
 
 
@@ -118,7 +118,7 @@ class CommandTooLargeError(CommandError, ValueError):
 
 
 class MembersTimeoutError(CommandError, TimeoutError):
-    """Not all of the members that were asked for came in time; `count` chunks of `expected_count` (None: unknown) did."""
+    """Not all members that were asked for came in time; `count` chunks of `expected_count` (None: unknown) did."""
 
     def __init__(self, shard: int, guild_id: int, count: int, expected_count: int | None) -> None:
         of_all = "" if expected_count is None else f" of {expected_count}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LIBRARIES = ("arc", "crescent", "lightbulb", "miru", "tanjun")
-SIZES = (3, 1)
+SIZES = (3, 1) if os.environ.get("LIBRARY_POOLS") == "all" else (3,)
+"""A pool of one process is the easier case: `LIBRARY_POOLS=all make test ARGS=tests/libraries` runs it, too."""
 
 
 class Pools:

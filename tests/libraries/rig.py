@@ -132,6 +132,7 @@ def world(broker_url: str, directory: Path) -> Iterator[World]:
         "AMQP_URL": broker_url,
         "GW_NAMESPACE": f"libraries-{secrets.token_hex(4)}",
         "GW_INTENTS": "ALL",
+        "GW_MAX_INTERACTION_AGE": "0",  # a slow machine must not make an interaction too late to be run
         "GW_LOG_FORMAT": "json",
         "DISCORD_TOKEN": SIMULATOR_TOKEN,
     }

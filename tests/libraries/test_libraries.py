@@ -150,7 +150,7 @@ def test_a_killed_and_an_added_process_change_nothing(pool: Pool) -> None:
     added = pool.start()
     while not added.logged("consuming"):
         sent.append(_ask_for_something(pool, len(sent)))
-        time.sleep(0.02)
+        time.sleep(0.2)  # a start takes many seconds on a busy machine: a stream, not a flood
     sent += [_ask_for_something(pool, number) for number in range(FLOW // 2)]
     pool.processes.pop(0).kill()
     sent += [_ask_for_something(pool, number) for number in range(FLOW // 2)]

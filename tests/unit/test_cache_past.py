@@ -26,6 +26,16 @@ def test_the_first_event_of_a_dispatch_stays() -> None:
     assert past.event("s:2") is None
 
 
+def test_what_was_passed_before_gets_no_event_later_because_its_old_values_would_be_newer() -> None:
+    past, (early, again, late) = CachePast(event_count=1), _events(3)
+    past.note("s", 1, early)
+    past.note("s", 2, None)
+    past.note("s", 3, late)
+    for seq in (1, 2):
+        past.note("s", seq, again)
+    assert [past.event(f"s:{seq}") for seq in (1, 2, 3)] == [None, None, late]
+
+
 def test_the_oldest_are_forgotten() -> None:
     past = CachePast(session_count=2, event_count=2)
     for number, event in enumerate(_events(3)):

@@ -142,12 +142,14 @@ class ConsumeProcess:
 
 @dataclass
 class Rig:
-    """One test: its group, its processes, what its bots recorded, and a channel to publish and look by."""
+    """One test: group, session names, processes, what its bots recorded, and a channel to publish and look by."""
 
     fleet: Fleet
     observer: AbstractChannel
     directory: Path
     group: str = field(default_factory=lambda: f"g{secrets.token_hex(4)}")
+    session: str = field(default_factory=lambda: f"s{secrets.token_hex(4)}")
+    """Of its own too: streams outlive a test, and a dispatch with the id of another test's would be that one."""
     processes: list[ConsumeProcess] = field(default_factory=list)
     _seq: int = 0
 
@@ -209,7 +211,7 @@ class Rig:
             "content_type": "application/json",
             "delivery_mode": aio_pika.DeliveryMode.PERSISTENT,
             "type": event_type,
-            "message_id": f"session-{shard}:{self._seq}",
+            "message_id": f"{self.session}-{shard}:{self._seq}",
             "headers": headers,
         }
         message = aio_pika.Message(body, **{**properties, **changes})

@@ -39,7 +39,7 @@ async def test_a_dispatch_reaches_its_handler_with_all_that_is_known_of_it(rig: 
     await rig.say("hello", shard=1)
     entry = (await rig.until_recorded("message"))[0]
     assert (entry["content"], entry["shard"], entry["shard_id"]) == ("hello", 1, 1)
-    assert (entry["session"], entry["seq"], entry["token"]) == ("session-1", 1, 5)
+    assert (entry["session"], entry["seq"], entry["token"]) == (f"{rig.session}-1", 1, 5)
     assert (entry["replayed"], entry["redelivered"]) == (False, False)
     assert int(before) <= entry["received_at"] <= time.time()
     assert await process.stop() == 0

@@ -43,7 +43,7 @@ async def test_a_dispatch_that_fails_becomes_a_dead_letter_with_the_reason(rig: 
     reason = "the listener consume_bots.setup.<locals>.on_message raised ValueError: as told"
     assert letter.headers["reason"] == reason
     assert (letter.headers["origin"], letter.headers["attempts"]) == (rig.queue, 1)
-    assert (letter.type, letter.message_id) == ("MESSAGE_CREATE", "session-0:1")
+    assert (letter.type, letter.message_id) == ("MESSAGE_CREATE", f"{rig.session}-0:1")
     assert b"fail" in letter.body
     await rig.until_recorded("exception", error="ValueError('as told')")
     assert await process.stop() == 0

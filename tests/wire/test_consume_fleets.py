@@ -81,6 +81,13 @@ async def until_started(rig: Rig, count: int = 1) -> list[dict[str, Any]]:
     return rig.recorded("StartedEvent")
 
 
+async def say_when_bound(rig: Rig, content: str) -> None:
+    """The group binds what it handles after its StartedEvent."""
+    async with asyncio.timeout(START_S):
+        while not await rig.is_wanted("MESSAGE_CREATE", consume_rig.message(content)):  # noqa: ASYNC110 - processes
+            await asyncio.sleep(0.05)
+
+
 def alive(pids: set[int]) -> set[int]:
     return {pid for pid in pids if Path(f"/proc/{pid}").exists()}
 
@@ -95,7 +102,7 @@ async def test_run_subprocesses_is_a_whole_fleet_that_mends_itself_and_drains(em
     os.kill(killed, signal.SIGKILL)
     await until_started(empty, 3)
     assert alive({other})
-    await empty.say("hello")
+    await say_when_bound(empty, "hello")
     await empty.until_recorded("message", content="hello")
     everybody = before | descendants(script.pid)
     script.signal(signal.SIGINT)
@@ -133,7 +140,7 @@ async def test_run_server_is_what_consumers_elsewhere_need(empty: Rig) -> None:
     server = run_script(empty, "run_server", shard_count=2, intents=513)
     consumer = empty.start()
     await until_started(empty)
-    await empty.say("hello")
+    await say_when_bound(empty, "hello")
     await empty.until_recorded("message", content="hello")
     await eventually(lambda: len(descendants(server.pid)) >= 3)  # gw-run, coordinator, worker
     assert await consumer.stop() == 0
@@ -181,7 +188,7 @@ async def test_consumers_alone_are_spawned_mended_and_stopped(recording: Rig) ->
 async def test_consumers_that_close_themselves_end_the_wait(recording: Rig) -> None:
     processes = await spawn(recording, subprocess_count=1)
     await until_started(recording)
-    await recording.say("close")
+    await say_when_bound(recording, "close")
     await processes.wait()
 
 
