@@ -38,7 +38,7 @@ from eventbus.amqp.control_news import ControlNews
 from eventbus.amqp.delay_queues import DelayQueues
 from eventbus.amqp.deliveries import QUARANTINE_LANE, DeadLetters, Quarantine
 from eventbus.amqp.group_queues import CommandExchange
-from eventbus.amqp.link import Link
+from eventbus.amqp.link import DeliveryLink, Link
 from eventbus.amqp.presence_stream import PresenceWriter
 from eventbus.amqp.rpc import RpcClient
 from eventbus.coordinator_client import CoordinatorClient
@@ -88,7 +88,7 @@ class Consumer:
             rpc, names, PresenceWriter(self._link, names), timeout_s=settings.command_timeout_s
         )
         self._command_sync = CommandSync(CommandRecords(self._link, names, settings.group))
-        self._group_link = Link(broker, name=f"{name} deliveries")
+        self._group_link = DeliveryLink(broker, name=f"{name} deliveries")
         self._cache = CacheService(
             parts, self._link, names, name=name, shard_of=self._shard_of, shards=lambda: self.shards
         )

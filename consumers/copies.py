@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from consumers.event_manager import EventManager
     from consumers.frame import Frame
     from eventbus.amqp.deliveries import Delivery
-    from eventbus.amqp.link import Link
+    from eventbus.amqp.link import DeliveryLink
     from eventbus.names import Names
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Copies:
 
     def __init__(
         self,
-        link: Link,
+        link: DeliveryLink,
         names: Names,
         consumer_id: str,
         *,

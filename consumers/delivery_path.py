@@ -88,12 +88,12 @@ class DeliveryPath:
             return
         if self._settling.is_stored(delivery, frame):
             self._counters.duplicates_dropped += 1
-            await delivery.ack()
+            delivery.ack()
         elif frame.sent_again:  # an operator wants it to be handled, whatever came of it before
             await self._attempt(delivery, frame)
         elif self._is_of_a_former_holder(frame.dispatch):
             self._counters.former_holder_dropped += 1
-            await delivery.ack()
+            delivery.ack()
         else:
             await self._handle_once(delivery, frame)
 
@@ -117,7 +117,7 @@ class DeliveryPath:
                 return  # it comes again
         if sighting is Sighting.HANDLED:
             self._counters.duplicates_dropped += 1
-            await delivery.ack()
+            delivery.ack()
             return
         handled = False
         try:
@@ -141,7 +141,7 @@ class DeliveryPath:
             self._counters.stale_interactions += 1
         else:
             self._counters.skipped_by_age += 1
-        await delivery.ack()
+        delivery.ack()
         return True
 
     async def _attempt(self, delivery: Delivery, frame: Frame) -> bool:
@@ -150,10 +150,10 @@ class DeliveryPath:
             return False
         outcome = await self._outcome(delivery, frame)
         if outcome is None:
-            await delivery.requeue()
+            delivery.requeue()
             return False
         if outcome.is_good:
-            await delivery.ack()
+            delivery.ack()
             return True
         return await self._on_failure(delivery, frame, outcome)
 
@@ -244,7 +244,7 @@ class DeliveryPath:
         self._counters.failed += 1
         if self._policy.on_error is OnError.ACK:
             self._counters.failures_acknowledged += 1
-            await delivery.ack()
+            delivery.ack()
             return True
         delay_s = self._policy.retry_delay_s(
             attempt_count=frame.dispatch.attempt, interaction_age_s=frame.interaction_age_s(time.time())

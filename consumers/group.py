@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from consumers.limits import TypeLimits
     from eventbus.amqp.deliveries import Delivery
-    from eventbus.amqp.link import Link
+    from eventbus.amqp.link import DeliveryLink
     from eventbus.names import Names
 
     Service = Callable[[], Coroutine[Any, Any, None]]
@@ -33,7 +33,7 @@ class Group:
 
     def __init__(
         self,
-        link: Link,
+        link: DeliveryLink,
         names: Names,
         group: str,
         *,

@@ -68,7 +68,7 @@ class Lane:
             await self._handle(delivery)
         except Exception:  # noqa: BLE001 - the border of one delivery: others go on, and the queue counts the attempts
             _log.exception("a delivery failed", extra={"action": "delivery_failed", "lane": self._name})
-            await delivery.requeue()
+            delivery.requeue()
 
     def _ended(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -107,7 +107,7 @@ class Settling:
                 continue
             if frame is not None:
                 self._stored.add(_attempt_key(delivery, frame))
-            await delivery.ack()
+            delivery.ack()
             return True
         return False
 

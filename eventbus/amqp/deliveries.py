@@ -2,45 +2,73 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aio_pika import DeliveryMode
-from aio_pika.exceptions import ChannelInvalidStateError
 
 from eventbus.amqp.border import broker_border
 from eventbus.amqp.exact_message import ExactMessage
 from eventbus.amqp.store_channel import StoreChannel
-from eventbus.errors import BrokerLostError, UnroutableError
+from eventbus.errors import UnroutableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+    from aio_pika.abc import AbstractChannel, AbstractConnection
     from pamqp.common import FieldTable
 
+    from eventbus.amqp.consume_connection import Tagged
     from eventbus.amqp.link import Link
     from eventbus.names import Names
-
-_log = logging.getLogger(__name__)
 
 SETTLE_TIMEOUT_S = 10.0
 MAX_DEAD_LETTERS = 100_000
 MAX_REASON_LENGTH = 1000
 MAX_READINGS = 1_000_000
 """Reading letters counts as delivering them, and RabbitMQ 4 drops what was delivered 20 times unless told otherwise."""
+DEAD_LETTER_ARGUMENTS: FieldTable = {
+    "x-queue-type": "quorum",
+    "x-max-length": MAX_DEAD_LETTERS,
+    "x-overflow": "drop-head",
+    "x-delivery-limit": MAX_READINGS,
+}
 QUARANTINE_LANE = "quarantine"
 _ATTEMPTS_HEADER = "x-delivery-count"
 HEADERS_OF_A_COPY = frozenset({"failed_attempts", "unsettled_deliveries"})
 
 
+class Received(Protocol):
+    """A message as a client library gives it."""
+
+    @property
+    def body(self) -> bytes: ...  # noqa: D102 - AMQP's words
+    @property
+    def headers(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def content_type(self) -> str | None: ...  # noqa: D102
+    @property
+    def correlation_id(self) -> str | None: ...  # noqa: D102
+    @property
+    def message_id(self) -> str | None: ...  # noqa: D102
+    @property
+    def reply_to(self) -> str | None: ...  # noqa: D102
+    @property
+    def type(self) -> str | None: ...  # noqa: D102
+    @property
+    def redelivered(self) -> bool | None: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
-    """A message from `queue`. Settle it by `ack` or `requeue`; if its channel is gone, the broker delivers it again."""
+    """A message from `queue`. Settle it by `ack` or `requeue`; if its connection is gone, the broker delivers it again.
+
+    `tagged` is the way to settle it, None for what was settled when it was delivered.
+    """
 
     queue: str
-    message: AbstractIncomingMessage = field(repr=False)
+    message: Received = field(repr=False)
+    tagged: Tagged | None = field(default=None, repr=False)
 
     @property
     def body(self) -> bytes:
@@ -80,28 +108,16 @@ class Delivery:
 
     @property
     def is_gone(self) -> bool:
-        """Whether its channel is closed, so that it cannot be settled any more."""
-        try:
-            return bool(self.message.channel.is_closed)
-        except ChannelInvalidStateError:  # how aio-pika says that it is closed
-            return True
+        """Whether its connection is closed, so that it cannot be settled any more."""
+        return self.tagged is not None and self.tagged.is_gone
 
-    async def ack(self) -> bool:
-        """Tell the broker to forget it; False if it comes again because the connection is gone."""
-        return await self._settle("ack")
+    def ack(self) -> bool:
+        """Have the broker forget it; False if it comes again because the connection is gone."""
+        return self.tagged is None or self.tagged.settle(requeue=False)
 
-    async def requeue(self) -> bool:
+    def requeue(self) -> bool:
         """Give it back to the queue; False if the connection is gone."""
-        return await self._settle("requeue")
-
-    async def _settle(self, how: str) -> bool:
-        try:
-            async with broker_border("settle", timeout_s=SETTLE_TIMEOUT_S):
-                await (self.message.ack() if how == "ack" else self.message.nack(requeue=True))
-        except BrokerLostError as error:
-            _log.debug("not settled", extra={"action": "not_settled", "queue": self.queue, "reason": repr(error)})
-            return False
-        return True
+        return self.tagged is None or self.tagged.settle(requeue=True)
 
 
 class DeadLetters:
@@ -167,10 +183,4 @@ def copy_of(delivery: Delivery, added: Mapping[str, Any]) -> ExactMessage:
 
 async def declare_dead_letters(channel: AbstractChannel, queue: str) -> None:
     """Declare a group's queue of dead letters."""
-    arguments: FieldTable = {
-        "x-queue-type": "quorum",
-        "x-max-length": MAX_DEAD_LETTERS,
-        "x-overflow": "drop-head",
-        "x-delivery-limit": MAX_READINGS,
-    }
-    await channel.declare_queue(queue, durable=True, arguments=arguments, timeout=SETTLE_TIMEOUT_S)
+    await channel.declare_queue(queue, durable=True, arguments=DEAD_LETTER_ARGUMENTS, timeout=SETTLE_TIMEOUT_S)

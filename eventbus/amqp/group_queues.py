@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import aiormq.exceptions
 from aio_pika import ExchangeType
 
 from eventbus.amqp.border import broker_border
-from eventbus.amqp.deliveries import QUARANTINE_LANE, Delivery, declare_dead_letters
-from eventbus.amqp.link import close_quietly
+from eventbus.amqp.consume_connection import ensure_open
+from eventbus.amqp.deliveries import DEAD_LETTER_ARGUMENTS, QUARANTINE_LANE, Delivery
 from eventbus.errors import BrokerLostError
 from eventbus.names import INTERACTION_LANE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+    from aio_pika.abc import AbstractConnection
     from pamqp.common import FieldTable
 
-    from eventbus.amqp.link import Link
+    from eventbus.amqp.consume_connection import ConsumeConnection, Consumption, Tagged
+    from eventbus.amqp.link import DeliveryLink, Link
     from eventbus.names import Names
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class GroupQueues:
 
     def __init__(
         self,
-        link: Link,
+        link: DeliveryLink,
         names: Names,
         group: str,
         *,
@@ -62,10 +62,9 @@ class GroupQueues:
         self._wanted = wanted
         self._take = take
         self._lock = asyncio.Lock()
-        self._queues: dict[str | None, AbstractQueue] = {}
-        self._consumers: list[tuple[AbstractQueue, str]] = []
+        self._connection: ConsumeConnection | None = None
+        self._consumptions: list[Consumption] = []
         self._bound: frozenset[str] = frozenset()
-        self._closers: set[asyncio.Task[None]] = set()
         self._is_stopped = False
         link.on_connect(self._set_up)
 
@@ -86,85 +85,53 @@ class GroupQueues:
     async def stop(self) -> None:
         """Take no more deliveries; those that came can still be settled."""
         self._is_stopped = True
-        consumers, self._consumers = self._consumers, []
-        for queue, tag in consumers:
+        consumptions, self._consumptions = self._consumptions, []
+        for consumption in consumptions:
             try:
-                async with broker_border("cancel", timeout_s=METHOD_TIMEOUT_S):
-                    await queue.cancel(tag)
+                await consumption.connection.cancel(consumption)
             except BrokerLostError as error:
                 _log.debug("not cancelled", extra={"action": "cancel_failed", "reason": repr(error)})
 
-    async def _set_up(self, connection: AbstractConnection) -> None:
-        topology = await connection.channel(publisher_confirms=False)
-        self._watch(connection, topology)
-        await declare_dead_letters(topology, self._names.dead(self._group))
+    async def _set_up(self, connection: ConsumeConnection) -> None:
+        await connection.declare_queue(self._names.dead(self._group), DEAD_LETTER_ARGUMENTS)
+        for lane in LANES:
+            await connection.declare_queue(self._names.group(self._group, lane), self._arguments)
         async with self._lock:
-            self._queues = {lane: await self._declare(topology, lane) for lane in LANES}
+            self._connection = connection
             await self._bind(self._wanted(), again=True)
         if not self._is_stopped:
-            self._consumers = [await self._consume(connection, lane) for lane in LANES]
+            self._consumptions = [await self._consume(connection, lane) for lane in LANES]
 
-    async def _declare(self, channel: AbstractChannel, lane: str | None) -> AbstractQueue:
-        arguments: FieldTable = {
+    @property
+    def _arguments(self) -> FieldTable:
+        return {
             "x-queue-type": "quorum",
             "x-delivery-limit": DELIVERY_LIMIT,
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": self._names.dead(self._group),
         }
-        name = self._names.group(self._group, lane)
-        return await channel.declare_queue(name, durable=True, arguments=arguments, timeout=METHOD_TIMEOUT_S)
 
     async def _bind(self, wanted: frozenset[str], *, again: bool) -> None:
+        connection = ensure_open(self._connection)
         coming = sorted(wanted if again else wanted - self._bound)
-        for event_type in coming:
-            await self._bind_unanswered(event_type)
+        for event_type in coming:  # without waiting for answers: a busy process would take many seconds
+            connection.bind_unanswered(self._queue_of(event_type), self._names.event(event_type), "#")
         for event_type in sorted(self._bound - wanted):
-            await self._queue_of(event_type).unbind(self._names.event(event_type), "#", timeout=METHOD_TIMEOUT_S)
+            await connection.unbind(self._queue_of(event_type), self._names.event(event_type), "#")
         if coming:  # the answer to this one comes behind all others, or their refusal does
-            await self._queue_of(coming[-1]).bind(self._names.event(coming[-1]), "#", timeout=METHOD_TIMEOUT_S)
+            await connection.bind(self._queue_of(coming[-1]), self._names.event(coming[-1]), "#")
         self._bound = wanted
 
-    async def _bind_unanswered(self, event_type: str) -> None:
-        """Without waiting for answers: a round trip for each would take a busy process many seconds."""
-        queue, exchange = self._queue_of(event_type), self._names.event(event_type)
-        channel = await queue.channel.get_underlay_channel()
-        await channel.exchange_declare(exchange, exchange_type="topic", durable=True, nowait=True)
-        await channel.queue_bind(queue.name, exchange, "#", nowait=True)
+    def _queue_of(self, event_type: str) -> str:
+        return self._names.group(self._group, INTERACTION_LANE if event_type == INTERACTION_CREATE else None)
 
-    def _queue_of(self, event_type: str) -> AbstractQueue:
-        lane = INTERACTION_LANE if event_type == INTERACTION_CREATE else None
-        if lane not in self._queues:
-            raise BrokerLostError("the group's queues are not declared yet")
-        return self._queues[lane]
+    async def _consume(self, connection: ConsumeConnection, lane: str | None) -> Consumption:
+        queue = self._names.group(self._group, lane)
 
-    async def _consume(self, connection: AbstractConnection, lane: str | None) -> tuple[AbstractQueue, str]:
-        channel = await connection.channel(publisher_confirms=False)
-        self._watch(connection, channel)
-        await channel.set_qos(prefetch_count=slot_count(lane, self._prefetch_count), timeout=METHOD_TIMEOUT_S)
-        queue = await self._declare(channel, lane)
+        def take(tagged: Tagged) -> None:
+            self._take(lane, Delivery(queue, tagged.message, tagged))
 
-        async def take(message: AbstractIncomingMessage) -> None:
-            self._take(lane, Delivery(queue.name, message))
-
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(lambda _: self._renew(connection, "the queue was deleted"))
-        return queue, await queue.consume(take, timeout=METHOD_TIMEOUT_S)
-
-    def _watch(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
-        def on_close(_: Any, reason: BaseException | None) -> None:  # noqa: ANN401 - aio-pika's sender
-            if reason is not None and not isinstance(reason, aiormq.exceptions.AMQPConnectionError | OSError):
-                self._renew(connection, repr(reason))
-
-        channel.close_callbacks.add(on_close, weak=False)
-
-    def _renew(self, connection: AbstractConnection, reason: str) -> None:
-        """A channel was lost alone: start from a new connection, which sets everything up again."""
-        if connection.is_closed or self._is_stopped:
-            return
-        _log.warning("channel lost, reconnecting", extra={"action": "channel_lost", "reason": reason})
-        task = asyncio.create_task(close_quietly(connection), name="close after a lost channel")
-        self._closers.add(task)
-        task.add_done_callback(self._closers.discard)
+        return await connection.consume(queue, take, prefetch_count=slot_count(lane, self._prefetch_count))
 
 
 class CommandExchange:

@@ -10,21 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import aiormq.exceptions
 from pamqp import commands
 
 from eventbus.amqp.border import broker_border
 from eventbus.amqp.broker import Broker, connect
+from eventbus.amqp.consume_connection import ConsumeConnection
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aio_pika.abc import AbstractChannel, AbstractConnection
-
-    OnConnect = Callable[[AbstractConnection], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 
@@ -33,16 +32,30 @@ MAX_BACKOFF_S = 5.0
 SETUP_TIMEOUT_S = 15.0
 
 
-class Link:
-    """One process's control connection. `open()` first, then `keep()` as a task, `close()` at the end."""
+class Connection(Protocol):
+    """What a link keeps open."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is gone."""
+
+    async def close(self) -> None:
+        """Close it in good order."""
+
+
+C = TypeVar("C", bound=Connection)
+
+
+class KeptConnection(Generic[C]):
+    """One connection of a process. `open()` first, then `keep()` as a task, `close()` at the end."""
 
     def __init__(self, broker: Broker, *, name: str) -> None:
         self._broker = broker
         self._name = name
-        self._callbacks: list[OnConnect] = []
-        self._connection: AbstractConnection | None = None
+        self._callbacks: list[Callable[[C], Awaitable[None]]] = []
+        self._connection: C | None = None
         self._lost = asyncio.Event()
-        self._given_up: AbstractConnection | None = None
+        self._given_up: C | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self.is_up = asyncio.Event()
 
@@ -52,41 +65,17 @@ class Link:
         return self._broker
 
     @property
-    def connection(self) -> AbstractConnection:
+    def connection(self) -> C:
         """The live connection. Raises BrokerLostError while there is none."""
         if self._connection is None or self._lost.is_set():
             raise BrokerLostError(f"the connection to RabbitMQ at {self._broker} is down; it is being opened again")
         return self._connection
 
-    def on_connect(self, callback: OnConnect) -> None:
+    def on_connect(self, callback: Callable[[C], Awaitable[None]]) -> None:
         """Have `callback(connection)` awaited after every connect, in the order of registration."""
         self._callbacks.append(callback)
 
-    async def open_channel(
-        self, connection: AbstractConnection, *, confirms: bool, on_cancel: Callable[[], None] | None = None
-    ) -> AbstractChannel:
-        """A channel for an `on_connect` callback; with `confirms`, a message that comes back raises, too.
-
-        If the channel is lost alone, or a consumer on it because its queue was deleted (`on_cancel()` is called
-        first), the link starts from a new connection. So do not close it. Raises what aio-pika raises.
-        """
-        channel = await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-
-        def on_close(_: Any, reason: BaseException | None) -> None:  # noqa: ANN401 - aio-pika's sender
-            if reason is not None and not isinstance(reason, aiormq.exceptions.AMQPConnectionError | OSError):
-                self._give_up(connection, repr(reason))
-
-        def on_consumer_cancel(frame: Any) -> None:  # noqa: ANN401 - aiormq's frame
-            if isinstance(frame, commands.Basic.Cancel):  # else the answer to a cancel of our own
-                if on_cancel is not None:
-                    on_cancel()
-                self._give_up(connection, "a queue that we consume was deleted")
-
-        channel.close_callbacks.add(on_close, weak=False)
-        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(on_consumer_cancel)
-        return channel
-
-    def _give_up(self, connection: AbstractConnection, reason: str) -> None:
+    def _give_up(self, connection: C, reason: str) -> None:
         if connection.is_closed or connection is self._given_up:
             return
         self._given_up = connection
@@ -95,7 +84,7 @@ class Link:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _close_lost(self, connection: AbstractConnection) -> None:
+    async def _close_lost(self, connection: C) -> None:
         await close_quietly(connection)
         if connection is self._connection:
             self._lost.set()
@@ -135,18 +124,28 @@ class Link:
                 _log.debug("no broker yet", extra={"action": "broker_retry", "reason": str(error)})
             backoff_s = next_backoff(backoff_s)
 
+    async def _connect_once(self) -> C:
+        """One attempt. Raises BrokerUnreachableError or BrokerRefusedError."""
+        raise NotImplementedError
+
+    def _watch(self, connection: C, lost: asyncio.Event) -> None:
+        """Set `lost` when the connection is gone."""
+        raise NotImplementedError
+
     async def _connect(self) -> None:
         _end_if_cancelled()
-        connection = await connect(self._broker, name=self._name)
+        connection = await self._connect_once()
         lost = asyncio.Event()
-        # Not `connection.closed()`: aio-pika's plain connection only knows of its own close() there.
-        connection.close_callbacks.add(lambda *_: lost.set())
+        self._watch(connection, lost)
+        what = f"RabbitMQ at {self._broker} did not set up what we need"
         try:
-            what = f"RabbitMQ at {self._broker} did not set up what we need"
             async with broker_border(what, timeout_s=SETUP_TIMEOUT_S):
                 for callback in self._callbacks:
                     await callback(connection)
             _end_if_cancelled()
+        except BrokerLostError as error:
+            await close_quietly(connection)
+            raise BrokerLostError(f"{what}: {str(error).removeprefix(f'{what}: ')}") from error
         except BaseException:
             await close_quietly(connection)
             raise
@@ -170,6 +169,51 @@ class Link:
             await close_quietly(connection)
 
 
+class Link(KeptConnection["AbstractConnection"]):
+    """A connection of aio-pika's, for everything but a worker's publishing and a consumer's deliveries."""
+
+    async def _connect_once(self) -> AbstractConnection:
+        return await connect(self._broker, name=self._name)
+
+    def _watch(self, connection: AbstractConnection, lost: asyncio.Event) -> None:
+        # Not `connection.closed()`: aio-pika's plain connection only knows of its own close() there.
+        connection.close_callbacks.add(lambda *_: lost.set())
+
+    async def open_channel(
+        self, connection: AbstractConnection, *, confirms: bool, on_cancel: Callable[[], None] | None = None
+    ) -> AbstractChannel:
+        """A channel for an `on_connect` callback; with `confirms`, a message that comes back raises, too.
+
+        If the channel is lost alone, or a consumer on it because its queue was deleted (`on_cancel()` is called
+        first), the link starts from a new connection. So do not close it. Raises what aio-pika raises.
+        """
+        channel = await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+
+        def on_close(_: Any, reason: BaseException | None) -> None:  # noqa: ANN401 - aio-pika's sender
+            if reason is not None and not isinstance(reason, aiormq.exceptions.AMQPConnectionError | OSError):
+                self._give_up(connection, repr(reason))
+
+        def on_consumer_cancel(frame: Any) -> None:  # noqa: ANN401 - aiormq's frame
+            if isinstance(frame, commands.Basic.Cancel):  # else the answer to a cancel of our own
+                if on_cancel is not None:
+                    on_cancel()
+                self._give_up(connection, "a queue that we consume was deleted")
+
+        channel.close_callbacks.add(on_close, weak=False)
+        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(on_consumer_cancel)
+        return channel
+
+
+class DeliveryLink(KeptConnection[ConsumeConnection]):
+    """A consumer's connection for deliveries: it serves nothing else."""
+
+    async def _connect_once(self) -> ConsumeConnection:
+        return await ConsumeConnection.open(self._broker, name=self._name)
+
+    def _watch(self, connection: ConsumeConnection, lost: asyncio.Event) -> None:
+        connection.closed.add_done_callback(lambda _: lost.set())
+
+
 def _end_if_cancelled() -> None:
     """`wait_for` of Python 3.11, inside aiormq, loses a cancellation that comes as what it waits for ends."""
     task = asyncio.current_task()
@@ -177,7 +221,7 @@ def _end_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-async def close_quietly(connection: AbstractConnection) -> None:
+async def close_quietly(connection: Connection) -> None:
     """Close within a bound; a connection that is already dead is no error."""
     try:
         async with broker_border("close", timeout_s=3.0):

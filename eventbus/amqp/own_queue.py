@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
-
-from aio_pika import ExchangeType
+import functools
+from typing import TYPE_CHECKING
 
 from eventbus.amqp.border import broker_border
+from eventbus.amqp.consume_connection import ensure_open
 from eventbus.amqp.deliveries import Delivery
+from eventbus.errors import BrokerLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
     from pamqp.common import FieldTable
 
-    from eventbus.amqp.link import Link
+    from eventbus.amqp.consume_connection import ConsumeConnection, Tagged
+    from eventbus.amqp.link import DeliveryLink
     from eventbus.names import Names
 
-METHOD_TIMEOUT_S = 10.0
 SYNC_TIMEOUT_S = 60.0
 """For all bindings: a busy connection answers each method late."""
 ARGUMENTS: FieldTable = {"x-max-length": 10_000, "x-max-length-bytes": 64 << 20}
@@ -35,7 +35,7 @@ class OwnQueue:
 
     def __init__(
         self,
-        link: Link,
+        link: DeliveryLink,
         names: Names,
         name: str,
         *,
@@ -50,7 +50,7 @@ class OwnQueue:
         self._take = take
         self._on_loss = on_loss
         self._lock = asyncio.Lock()
-        self._queue: AbstractQueue | None = None
+        self._connection: ConsumeConnection | None = None
         self._is_lost = True
         self._declared: set[str] = set()
         self._bound: set[str] = set()
@@ -68,57 +68,47 @@ class OwnQueue:
                 await self._declare(self._link.connection)
             await self._bind(again=again)
 
-    async def _set_up(self, connection: AbstractConnection) -> None:
+    async def _set_up(self, connection: ConsumeConnection) -> None:
         async with self._lock:
             await self._declare(connection)
             await self._bind(again=False)
 
-    async def _declare(self, connection: AbstractConnection) -> None:
-        channel = await connection.channel(publisher_confirms=False)
-        arguments = ARGUMENTS
-        queue = await channel.declare_queue(
-            self._name, exclusive=True, auto_delete=True, arguments=arguments, timeout=METHOD_TIMEOUT_S
-        )
-        self._queue, self._bound, self._declared = queue, set(), set()
-        await self._watch(channel)
-        await queue.consume(self._on_message, no_ack=True, timeout=METHOD_TIMEOUT_S)
+    async def _declare(self, connection: ConsumeConnection) -> None:
+        self._connection, self._bound, self._declared = connection, set(), set()
+        connection.closed.add_done_callback(lambda _: self._on_gone(connection))
+        await connection.declare_own_queue(self._name, ARGUMENTS)
+        on_cancel = functools.partial(self._on_gone, connection)
+        await connection.consume(self._name, self._on_message, on_cancel=on_cancel)
         self._is_lost = False
 
-    async def _watch(self, channel: AbstractChannel) -> None:
-        def on_loss(*_: Any) -> None:  # noqa: ANN401 - whoever says so
-            if self._queue is not None and self._queue.channel is channel:
-                self._is_lost = True
-                self._on_loss()
+    def _on_gone(self, connection: ConsumeConnection) -> None:
+        if connection is self._connection:
+            self._is_lost = True
+            self._on_loss()
 
-        channel.close_callbacks.add(on_loss, weak=False)
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(on_loss)
-
-    async def _on_message(self, message: AbstractIncomingMessage) -> None:
-        self._take(Delivery(self._name, message))
+    def _on_message(self, tagged: Tagged) -> None:
+        self._take(Delivery(self._name, tagged.message))
 
     async def _bind(self, *, again: bool) -> None:
         """One after another; what comes to be wanted meanwhile, too."""
         if again:
             self._declared.clear()
+        connection = ensure_open(self._connection)
         while (missing := self._wanted() - (self._declared & self._bound)) or self._bound - self._wanted():
             for event_type in sorted(missing):
-                await self._bind_one(event_type)
+                await self._bind_one(connection, event_type)
             for event_type in sorted(self._bound - self._wanted()):
-                await self._unbind_one(event_type)
+                await connection.unbind(self._name, self._names.event(event_type), "#")
+                self._bound.discard(event_type)
 
-    async def _bind_one(self, event_type: str) -> None:
-        if self._queue is None:
-            return
+    async def _bind_one(self, connection: ConsumeConnection, event_type: str) -> None:
         exchange = self._names.event(event_type)
+        refusal = None
         if event_type not in self._declared:
-            channel = self._queue.channel
-            await channel.declare_exchange(exchange, ExchangeType.TOPIC, durable=True, timeout=METHOD_TIMEOUT_S)
-            self._declared.add(event_type)
-        await self._queue.bind(exchange, "#", timeout=METHOD_TIMEOUT_S)
+            refusal = await connection.declare_event_exchange(exchange)
+        refusal = refusal or await connection.try_bind(self._name, exchange, "#")
+        if refusal is not None:  # a foreign exchange, or one that was deleted: tried again by the next `sync`
+            self._declared.discard(event_type)
+            raise BrokerLostError(f"the own queue was not bound to {exchange}: {refusal}")
+        self._declared.add(event_type)
         self._bound.add(event_type)
-
-    async def _unbind_one(self, event_type: str) -> None:
-        if self._queue is not None:
-            await self._queue.unbind(self._names.event(event_type), "#", timeout=METHOD_TIMEOUT_S)
-            self._bound.discard(event_type)

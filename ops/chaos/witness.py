@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from eventbus.amqp.broker import Broker
 from eventbus.amqp.group_queues import GroupQueues
-from eventbus.amqp.link import Link
+from eventbus.amqp.link import DeliveryLink
 from eventbus.logs import configure
 from eventbus.names import Names
 from eventbus.process import run_main
@@ -45,24 +45,11 @@ class Witness:
     def __init__(self, directory: Path) -> None:
         path = directory / f"{os.getpid()}.record"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        self._unsettled: asyncio.Queue[Delivery] = asyncio.Queue()  # the prefetch of the two lanes bounds it
 
     def take(self, _: str | None, delivery: Delivery) -> None:
-        """Write a delivery down."""
+        """Write a delivery down, and acknowledge it."""
         os.write(self._file, f"{line_of(delivery, time.time())}\n".encode())
-        self._unsettled.put_nowait(delivery)
-
-    async def settle(self) -> None:
-        """Acknowledge what was written down, for ever."""
-        while True:
-            delivery = await self._unsettled.get()
-            if not delivery.is_gone:
-                await delivery.ack()
-            self._unsettled.task_done()
-
-    async def settled(self) -> None:
-        """Wait until all that was written down is acknowledged."""
-        await self._unsettled.join()
+        delivery.ack()
 
 
 def line_of(delivery: Delivery, at: float) -> str:
@@ -75,7 +62,7 @@ def line_of(delivery: Delivery, at: float) -> str:
 async def _main(stop: asyncio.Event) -> None:
     environment = os.environ
     witness = Witness(Path(environment["RECORD_DIR"]))
-    link = Link(Broker(environment["AMQP_URL"]), name="chaos witness")
+    link = DeliveryLink(Broker(environment["AMQP_URL"]), name="chaos witness")
     queues = GroupQueues(
         link,
         Names(environment["GW_NAMESPACE"]),
@@ -86,12 +73,10 @@ async def _main(stop: asyncio.Event) -> None:
     )
     await link.open(timeout_s=CONNECT_TIMEOUT_S)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(link.keep(), name="link"), group.create_task(witness.settle(), name="settle")]
+        keeping = group.create_task(link.keep(), name="link")
         await stop.wait()
         await queues.stop()
-        await witness.settled()
-        for task in tasks:
-            task.cancel()
+        keeping.cancel()
     await link.close()
     _log.info("closed", extra={"action": "closed"})
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import aio_pika
 import pytest
+from pamqp import commands
 
-from eventbus.amqp.link import Link
+from eventbus.amqp.link import DeliveryLink
 from eventbus.amqp.own_queue import OwnQueue
 from eventbus.errors import BrokerLostError
 from tests.waiting import eventually
@@ -29,7 +30,7 @@ class Rig:
     """An own queue, what it wants, and what came."""
 
     def __init__(self, broker: Broker, names: Names, observer: AbstractChannel) -> None:
-        self.link = Link(broker, name="the tests'")
+        self.link = DeliveryLink(broker, name="the tests'")
         self.names = names
         self.observer = observer
         self.wanted: set[str] = set()
@@ -126,8 +127,7 @@ async def test_an_exchange_that_was_deleted_between_two_waits_does_not_end_it(ri
 async def test_a_deleted_queue_is_declared_again(rig: Rig) -> None:
     rig.wanted = {"TYPING_START"}
     await rig.queue.sync()
-    async with rig.link.connection.channel() as same_connection:
-        await same_connection.queue_delete(rig.names.consumer(NAME))
+    await rig.link.connection.ask(commands.Queue.Delete(queue=rig.names.consumer(NAME)), commands.Queue.DeleteOk)
     async with asyncio.timeout(30):
         await rig.lost.wait()
 

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import pytest
 from pamqp import commands, frame
 
-from eventbus.amqp import publish_connection
+from eventbus.amqp import raw_connection
 from eventbus.amqp.broker import Broker
 from eventbus.amqp.publish_connection import PublishConnection
 from eventbus.amqp.publish_frames import PublishTemplate
+from eventbus.amqp.raw_connection import ATTEMPT_CHANNELS
 from eventbus.amqp.rpc import is_bound
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
 from tests.waiting import eventually
@@ -196,10 +197,10 @@ async def test_the_late_answer_to_a_cancelled_method_is_not_taken_for_one_of_ano
     await asyncio.wait([cancelled])
     attempting = asyncio.create_task(connection.topology.declare_event_exchange("event"))
     await until_written(connection, 3)
-    connection.data_received(frame.marshal(commands.Channel.OpenOk(), 3))
+    connection.data_received(frame.marshal(commands.Channel.OpenOk(), ATTEMPT_CHANNELS[0]))
     await until_written(connection, 3)
     refusal = commands.Channel.Close(reply_code=403, reply_text="ACCESS_REFUSED", class_id=40, method_id=10)
-    connection.data_received(frame.marshal(refusal, 3))
+    connection.data_received(frame.marshal(refusal, ATTEMPT_CHANNELS[0]))
     connection.data_received(frame.marshal(commands.Exchange.DeclareOk(), 2))
     async with asyncio.timeout(TIMEOUT_S):
         assert await attempting == "ACCESS_REFUSED (403)"
@@ -256,7 +257,7 @@ async def test_a_cut_connection_says_so_and_fails_what_waits(broker: Broker, pro
 
 
 async def test_a_silent_broker_is_given_up(broker: Broker, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish_connection, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(PublishConnection, "heartbeat_s", 1)
     async with opened(broker) as (connection, _):
         proxy.stall()
         async with asyncio.timeout(TIMEOUT_S):
@@ -264,7 +265,7 @@ async def test_a_silent_broker_is_given_up(broker: Broker, proxy: TcpProxy, monk
 
 
 async def test_an_idle_connection_lives_on_by_heartbeats(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish_connection, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(PublishConnection, "heartbeat_s", 1)
     async with opened(broker) as (connection, _):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(3.5):
@@ -350,7 +351,7 @@ async def test_a_port_that_is_no_amqp_is_said_to_be_none_at_once(serve: Serve) -
 
 
 async def test_a_port_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish_connection, "OPEN_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(raw_connection, "OPEN_TIMEOUT_S", 0.3)
 
     async def says_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()

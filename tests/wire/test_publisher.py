@@ -10,7 +10,7 @@ import pytest
 from pamqp import commands, frame
 
 from eventbus import messages
-from eventbus.amqp import link, publish_connection, publish_topology
+from eventbus.amqp import link, publish_topology, raw_connection
 from eventbus.amqp.broker import Broker
 from eventbus.amqp.publish_connection import PublishConnection
 from eventbus.amqp.rpc import is_bound
@@ -192,7 +192,7 @@ async def test_on_a_slow_link_the_broker_vouches_late_and_the_connection_lives(
     rig: Rig, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish_topology, "PROOF_SILENCE_S", 3.0)  # the broker's heartbeats come every 2.5 s
-    monkeypatch.setattr(publish_connection, "METHOD_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(raw_connection, "METHOD_TIMEOUT_S", 3.0)
     outlet = rig.outlet()
     await outlet.prepare(TYPE)
     proxy.chunk_delay_s = 0.25
@@ -601,7 +601,7 @@ async def test_a_refused_login_is_not_tried_again(names: Names, broker_url: str)
 async def test_a_broker_that_freezes_is_left_for_a_new_connection(
     broker: Broker, names: Names, observer: AbstractChannel, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish_connection, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(PublishConnection, "heartbeat_s", 1)
     async with running(broker, names, observer) as rig:
         outlet = rig.outlet()
         await outlet.prepare(TYPE)

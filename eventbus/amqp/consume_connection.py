@@ -1,0 +1,271 @@
+"""A consumer's connection for deliveries: frames parsed straight, and many settled by one write.
+
+Our own client, because a general one spends more on a delivery than hikari does on its event: three frames that a
+coroutine unmarshals each, and a write to the socket for every single acknowledgement (docs/performance.md). Nothing is
+published here, so that no alarm of the broker stops it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from pamqp import commands
+
+from eventbus.amqp.raw_connection import BODY_FRAME, FRAME_HEAD, HEADER_FRAME, METHOD_FRAME, RawConnection
+from eventbus.amqp.raw_message import RawMessage
+from eventbus.errors import BrokerLostError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from pamqp import base
+    from pamqp.common import FieldTable
+
+    from eventbus.amqp.broker import Broker
+
+SETTLE_DELAY_S = 0.005
+"""What is settled within that time goes in one write."""
+MAX_SETTLE_BATCH = 50
+FIRST_CONSUME_CHANNEL = 2
+
+_METHOD_ID = struct.Struct(">HH")
+_DELIVER: Final = (60, 60)
+_BODY_SIZE = struct.Struct(">Q")
+_TAG = struct.Struct(">QB")
+_SETTLE = struct.Struct(">BHIHHQBB")
+_SETTLE_SIZE = 13
+_BASIC = 60
+_ACK = 80
+_NACK = 120
+_REQUEUE = 2
+_FRAME_END = 0xCE
+
+
+class Tagged:
+    """A message and the way to settle it: `settle` once, or the broker delivers it again."""
+
+    __slots__ = ("_consumption", "_tag", "message")
+
+    def __init__(self, consumption: Consumption, tag: int, message: RawMessage) -> None:
+        self._consumption = consumption
+        self._tag = tag
+        self.message = message
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its connection is closed, so that it cannot be settled any more."""
+        return self._consumption.connection.is_closed
+
+    def settle(self, *, requeue: bool) -> bool:
+        """Acknowledge it, or give it back to the queue; False if the connection is gone."""
+        return self._consumption.settle(self._tag, requeue=requeue)
+
+
+class Consumption:
+    """One queue that is consumed, on a channel of its own; `take(tagged)` is called for each delivery, in order."""
+
+    def __init__(
+        self,
+        connection: ConsumeConnection,
+        channel: int,
+        prefetch_count: int,
+        take: Callable[[Tagged], None],
+        on_cancel: Callable[[], None] | None,
+    ) -> None:
+        self.connection = connection
+        self.on_cancel = on_cancel
+        self.channel = channel
+        self.consumer_tag = f"c{channel}"
+        self._batch = max(1, min(prefetch_count // 4, MAX_SETTLE_BATCH))
+        self._take = take
+        self._tag = 0
+        self._is_redelivered = False
+        self._header = b""
+        self._missing = 0
+        self._parts: list[bytes] = []
+
+    def settle(self, tag: int, *, requeue: bool) -> bool:
+        """Settle soon, together with others."""
+        method, bits = (_NACK, _REQUEUE) if requeue else (_ACK, 0)
+        frame = _SETTLE.pack(METHOD_FRAME, self.channel, _SETTLE_SIZE, _BASIC, method, tag, bits, _FRAME_END)
+        return self.connection.settle(frame, self._batch)
+
+    def on_deliver(self, buffer: bytearray, payload: int) -> None:
+        """Basic.Deliver: consumer tag, delivery tag, redelivered, exchange, routing key."""
+        self._tag, self._is_redelivered = _TAG.unpack_from(buffer, payload + 5 + buffer[payload + 4])
+        self._parts = []
+
+    def on_header(self, content_header: bytes) -> None:
+        """The content header: how long the body is, and the properties."""
+        self._header = content_header
+        (self._missing,) = _BODY_SIZE.unpack_from(content_header, 4)
+        if not self._missing:
+            self._complete(b"")
+
+    def on_body(self, part: bytes) -> None:
+        """A piece of the body, or all of it."""
+        self._missing -= len(part)
+        if self._missing > 0:
+            self._parts.append(part)
+        elif self._parts:
+            self._complete(b"".join((*self._parts, part)))
+        else:
+            self._complete(part)
+
+    def _complete(self, body: bytes) -> None:
+        message = RawMessage(self._header, body, redelivered=bool(self._is_redelivered))
+        self._parts = []
+        self._take(Tagged(self, self._tag, message))
+
+
+class ConsumeConnection(RawConnection):
+    """One connection, from `open()` until `closed` is done (its result is the reason).
+
+    A queue that is deleted while it is consumed closes it. What waits to be settled goes out before any method does.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(broker)
+        self._consumptions: dict[int, Consumption] = {}
+        self._next_channel = FIRST_CONSUME_CHANNEL
+        self._settling: list[bytes] = []
+        self._settle_timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    async def open(cls, broker: Broker, *, name: str) -> ConsumeConnection:
+        """Connect and log in. Raises BrokerUnreachableError or BrokerRefusedError."""
+        return await cls(broker).login(name)
+
+    # Queues; all raise BrokerLostError, and what RabbitMQ refuses closes the connection
+
+    async def declare_queue(self, queue: str, arguments: FieldTable) -> None:
+        """Declare a durable queue."""
+        declare = commands.Queue.Declare(queue=queue, durable=True, arguments=arguments)
+        await self.ask(declare, commands.Queue.DeclareOk)
+
+    async def declare_own_queue(self, queue: str, arguments: FieldTable) -> None:
+        """Declare a queue that goes with this connection."""
+        declare = commands.Queue.Declare(queue=queue, exclusive=True, auto_delete=True, arguments=arguments)
+        await self.ask(declare, commands.Queue.DeclareOk)
+
+    async def bind(self, queue: str, exchange: str, routing_key: str) -> None:
+        """Bind a queue; a binding that is there already is no error."""
+        bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key)
+        await self.ask(bind, commands.Queue.BindOk)
+
+    async def declare_event_exchange(self, exchange: str) -> str | None:
+        """Declare a durable topic exchange: None, or why RabbitMQ refuses that."""
+        declare = commands.Exchange.Declare(exchange=exchange, exchange_type="topic", durable=True)
+        return await self.attempt(declare, commands.Exchange.DeclareOk)
+
+    async def try_bind(self, queue: str, exchange: str, routing_key: str) -> str | None:
+        """Bind a queue: None, or why RabbitMQ refuses that, which closes nothing."""
+        bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key)
+        return await self.attempt(bind, commands.Queue.BindOk)
+
+    def bind_unanswered(self, queue: str, exchange: str, routing_key: str) -> None:
+        """Declare a durable topic exchange and bind a queue to it: a refusal closes the connection later."""
+        declare = commands.Exchange.Declare(exchange=exchange, exchange_type="topic", durable=True, nowait=True)
+        self._send(declare, self.declare_channel)
+        bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key, nowait=True)
+        self._send(bind, self.declare_channel)
+
+    async def unbind(self, queue: str, exchange: str, routing_key: str) -> None:
+        """Take a binding away; one that is not there is no error."""
+        unbind = commands.Queue.Unbind(queue=queue, exchange=exchange, routing_key=routing_key)
+        await self.ask(unbind, commands.Queue.UnbindOk)
+
+    # Deliveries
+
+    async def consume(
+        self,
+        queue: str,
+        take: Callable[[Tagged], None],
+        *,
+        prefetch_count: int | None = None,
+        on_cancel: Callable[[], None] | None = None,
+    ) -> Consumption:
+        """Have `take` called for each delivery of a queue, `prefetch_count` unsettled at most; None: settled at once.
+
+        `on_cancel()` is called if the queue is deleted; without it, that closes the connection.
+        """
+        channel, self._next_channel = self._next_channel, self._next_channel + 1
+        await self.open_channel(channel)
+        if prefetch_count is not None:
+            await self.ask(commands.Basic.Qos(prefetch_count=prefetch_count), commands.Basic.QosOk, channel=channel)
+        consumption = Consumption(self, channel, prefetch_count or 1, take, on_cancel)
+        self._consumptions[channel] = consumption
+        tag, is_settled = consumption.consumer_tag, prefetch_count is None
+        consume = commands.Basic.Consume(queue=queue, consumer_tag=tag, no_ack=is_settled)
+        await self.ask(consume, commands.Basic.ConsumeOk, channel=channel)
+        return consumption
+
+    async def cancel(self, consumption: Consumption) -> None:
+        """Take no more; what was delivered can still be settled."""
+        cancel = commands.Basic.Cancel(consumer_tag=consumption.consumer_tag)
+        await self.ask(cancel, commands.Basic.CancelOk, channel=consumption.channel)
+
+    def settle(self, frame: bytes, batch: int) -> bool:
+        """Write a settlement soon: when `batch` wait, or after SETTLE_DELAY_S; False if the connection is gone."""
+        if self.closed.done():
+            return False
+        self._settling.append(frame)
+        if len(self._settling) >= batch:
+            self._flush()
+        elif self._settle_timer is None:
+            self._settle_timer = self._loop.call_later(SETTLE_DELAY_S, self._flush)
+        return True
+
+    def _flush(self) -> None:
+        if self._settle_timer is not None:
+            self._settle_timer.cancel()
+            self._settle_timer = None
+        if self._settling:
+            frames, self._settling = b"".join(self._settling), []
+            self.write(frames)
+
+    def _send(self, method: base.Frame, channel: int) -> None:
+        self._flush()
+        super()._send(method, channel)
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection now, and what waits to be settled with it."""
+        if self._settle_timer is not None:
+            self._settle_timer.cancel()
+        super().abort(reason)
+
+    def _is_hot(self, frame_type: int, channel: int, start: int, size: int, /) -> bool:
+        consumption = self._consumptions.get(channel)
+        if consumption is None:
+            return False
+        buffer, payload = self._buffer, start + FRAME_HEAD.size
+        if frame_type == METHOD_FRAME:
+            if _METHOD_ID.unpack_from(buffer, payload) != _DELIVER:
+                return False
+            consumption.on_deliver(buffer, payload)
+        elif frame_type == HEADER_FRAME:
+            consumption.on_header(bytes(buffer[payload : payload + size]))
+        elif frame_type == BODY_FRAME:
+            consumption.on_body(bytes(buffer[payload : payload + size]))
+        else:
+            return False
+        return True
+
+    def _is_news(self, content: base.Frame, channel: int, /) -> bool:
+        if not isinstance(content, commands.Basic.Cancel):
+            return False
+        consumption = self._consumptions.pop(channel, None)
+        if consumption is not None and consumption.on_cancel is not None:
+            consumption.on_cancel()
+        else:
+            self.abort("a queue that we consume was deleted")
+        return True
+
+
+def ensure_open(connection: ConsumeConnection | None) -> ConsumeConnection:
+    """The connection. Raises BrokerLostError if it is gone."""
+    if connection is None or connection.is_closed:
+        raise BrokerLostError("the connection to RabbitMQ is being opened again")
+    return connection
