@@ -36,6 +36,8 @@ STREAM_ARGUMENTS: Final[FieldTable] = {
     "x-stream-max-segment-size-bytes": 1 << 20,
 }
 PREFETCH = 500
+ACK_EVERY = 100
+"""While an old stream is read: the acknowledgement of each record alone would take most of the time."""
 APPEND_TIMEOUT_S = 4.0  # within the time that a request waits for its reply
 
 
@@ -51,6 +53,7 @@ class SessionStream:
         self._names = names
         self._followers: list[Callable[[messages.SessionRecord], None]] = []
         self._next_offset: int | None = None
+        self._unacknowledged_count = 0
         self._reading: object = None
         self._awaited: dict[str, asyncio.Event] = {}
         self._live_from = secrets.token_hex(8)
@@ -75,6 +78,7 @@ class SessionStream:
                 await self._on_delivery(delivery)
 
         offset = "first" if self._next_offset is None else self._next_offset
+        self._unacknowledged_count = 0
         await queue.consume(take, arguments={"x-stream-offset": offset})
         if not self.is_live:
             marker = _message(messages.Marker(marker_id=self._live_from), self._live_from)
@@ -94,9 +98,13 @@ class SessionStream:
         except Exception as error:  # noqa: BLE001 - the border of one delivery: the stream is read on
             self.refuse(Refusal("failed", repr(error), "it is as if it were not there"))
         self._reach(delivery.message_id or "")
+        self._unacknowledged_count += 1
+        if not self.is_live and self._unacknowledged_count < ACK_EVERY:
+            return
+        self._unacknowledged_count = 0
         try:
             async with broker_border("the session stream"):
-                await delivery.ack()
+                await delivery.ack(multiple=True)
         except BrokerLostError as error:
             _log.debug("not acknowledged", extra={"action": "stream_ack_lost", "reason": repr(error)})
 

@@ -281,8 +281,10 @@ class MemoryDelivery:
         self.headers = letter.headers
         self.message_id = letter.message_id
 
-    async def ack(self) -> None:
-        self._connection.tell(lambda session: session.broker.ack(self._queue, self._consumer, self._tag))
+    async def ack(self, multiple: bool = False) -> None:
+        self._connection.tell(
+            lambda session: session.broker.ack(self._queue, self._consumer, self._tag, multiple=multiple)
+        )
 
 
 class MemoryExchange:

@@ -223,8 +223,9 @@ class MemoryBroker:
         else:
             queue.pump()
 
-    def ack(self, queue_name: str, consumer: Consumer, tag: int) -> None:
-        consumer.unacked.pop(tag, None)
+    def ack(self, queue_name: str, consumer: Consumer, tag: int, *, multiple: bool) -> None:
+        for settled in [one for one in consumer.unacked if one == tag or (multiple and one < tag)]:
+            del consumer.unacked[settled]
         queue = self.queues.get(queue_name)
         if queue is not None and not isinstance(queue, Stream):
             queue.pump()
