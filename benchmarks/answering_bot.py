@@ -1,6 +1,7 @@
 """A bot that answers every interaction over REST, and writes down which dispatches it handled: see deploy.py.
 
-One line for each, `message_id handled_at`, in a file of its own for each process; before the answer is sent.
+One line for each, `message_id handled_at`, in a file of its own for each process; before the answer is sent. Answers
+are ephemeral: others would come back as messages.
 """
 
 from __future__ import annotations
@@ -37,4 +38,6 @@ def setup(bot: Bot) -> None:
         record()
         interaction = event.interaction
         if isinstance(interaction, hikari.CommandInteraction | hikari.ComponentInteraction):
-            await interaction.create_initial_response(hikari.ResponseType.MESSAGE_CREATE, "answered")
+            await interaction.create_initial_response(
+                hikari.ResponseType.MESSAGE_CREATE, "answered", flags=hikari.MessageFlag.EPHEMERAL
+            )

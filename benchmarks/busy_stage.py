@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import secrets
 import sys
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.answers import SentInteraction
+from benchmarks.answers import SentInteraction, answer_figures
 from ops.broker_node import BrokerNode
 from ops.chaos.cast import Cast, Place
 from ops.chaos.reliability.bounds import broken_bounds
@@ -35,15 +36,32 @@ TYPES = ("MESSAGE_CREATE", "INTERACTION_CREATE")
 """What the bot listens to."""
 READY_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 240.0
+LOOK_INTERVAL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningBroker:
+    """Where it is; its process id, if it is ours."""
+
+    url: str
+    pid: int | None = None
 
 
 class BusyStage:
-    """Everything that runs; `records` is where the consumers write down what they handled."""
+    """Everything that runs; `records` is where consumers write what they handled, `pids` is of who has no place."""
 
-    def __init__(self, cast: Cast, simulator: SimulatorClient, records: Path) -> None:
+    def __init__(self, cast: Cast, simulator: SimulatorClient, records: Path, pids: Mapping[str, int | None]) -> None:
         self.cast = cast
         self.simulator = simulator
         self.records = records
+        self._others = pids
+        self._rows: list[dict[str, Any]] = []
+        self._answers: list[dict[str, Any]] = []
+
+    def pids(self) -> dict[int, str]:
+        """The processes that run now, by role."""
+        places = [(place.name.split(" ")[0], place.pid) for place in self.cast.places]
+        return {pid: role for role, pid in (*places, *self._others.items()) if pid is not None}
 
     def add_consumer(self, *arguments: str) -> Place:
         """A new gw-consume; `until_consuming` waits for it."""
@@ -62,26 +80,28 @@ class BusyStage:
         mix = {"message": messages, "slash": interactions / 2, "button": interactions / 2}
         await self.simulator.start_traffic(rate=(messages + interactions) / SHARD_COUNT, mix=mix)
 
-    async def until_handled(self) -> Traffic:
-        """Wait until all that was sent is handled; what was, if it does not happen in time."""
+    async def until_settled(self) -> Traffic:
+        """Wait until all that was sent is handled and answered; what is, if it does not happen in time."""
         give_up_at = time.monotonic() + SETTLE_TIMEOUT_S
         while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)  # first, so that reading the ledger disturbs no answer
             traffic = await self.traffic()
-            if not traffic.lost or time.monotonic() > give_up_at:
+            if traffic.is_settled or time.monotonic() > give_up_at:
                 return traffic
-            await asyncio.sleep(0.5)
 
     async def traffic(self) -> Traffic:
-        """What was sent until now, and what was handled."""
-        rows = await self.simulator.ledger_after(0)
+        """What was sent until now, and what came of it."""
+        self._rows += await self.simulator.ledger_after(self._rows[-1]["n"] if self._rows else 0)
+        self._answers += await self.simulator.answers_after(self._answers[-1]["n"] if self._answers else 0)
         lines = [line for path in self.records.glob("*.record") for line in path.read_text().splitlines()]
-        return Traffic([row for row in rows if row["type"] in TYPES], lines)
+        return Traffic([row for row in self._rows if row["type"] in TYPES], lines, self._answers)
 
 
 class Traffic:
-    """The simulator's ledger against the bots' records."""
+    """The simulator's ledger against the bots' records, and the answers that it got."""
 
-    def __init__(self, rows: Sequence[dict[str, Any]], lines: Sequence[str]) -> None:
+    def __init__(self, rows: Sequence[dict[str, Any]], lines: Sequence[str], answers: Sequence[dict[str, Any]]) -> None:
+        self._answers = answers
         self.sent = {f"{row['session']}:{row['seq']}": row for row in rows}
         self.handled_at: dict[str, float] = {}
         self.handled_twice = 0
@@ -96,9 +116,18 @@ class Traffic:
         return len(self.sent.keys() - self.handled_at.keys())
 
     @property
-    def interactions(self) -> list[SentInteraction]:
-        """Those that were sent."""
-        return [SentInteraction(row["id"], row["at"]) for _, row in self._of("INTERACTION_CREATE")]
+    def is_settled(self) -> bool:
+        """Whether all was handled and answered."""
+        return not self.lost and not self.answer_figures()["unanswered"]
+
+    def answer_figures(self, began_at: float = 0.0, ended_at: float = math.inf) -> dict[str, Any]:
+        """How the interactions that were sent in between were answered."""
+        sent = [
+            SentInteraction(row["id"], row["at"])
+            for _, row in self._of("INTERACTION_CREATE")
+            if began_at <= row["at"] < ended_at
+        ]
+        return answer_figures(sent, self._answers)
 
     def per_second(self, event_type: str, began_at: float, ended_at: float) -> float:
         """How many of a type were sent each second in between."""
@@ -145,12 +174,12 @@ class Reconnects:
 
 @contextlib.asynccontextmanager
 async def open_stage(
-    url: str, *, consumer_count: int, changes: Mapping[str, str] | None = None
+    broker: RunningBroker, *, consumer_count: int, changes: Mapping[str, str] | None = None
 ) -> AsyncIterator[BusyStage]:
     """All is connected and consumes when it is yielded; `changes` of every process's environment."""
     LOG.parent.mkdir(parents=True, exist_ok=True)
     environment = {
-        "AMQP_URL": url,
+        "AMQP_URL": broker.url,
         "DISCORD_TOKEN": SIMULATOR_TOKEN,
         "GW_NAMESPACE": f"busy-{secrets.token_hex(4)}",
         "GW_INTENTS": "ALL",
@@ -180,7 +209,7 @@ async def open_stage(
         cast = Cast(supervisor, {**os.environ, **environment}, note)
         cast_of.append(cast)
         simulator = await stack.enter_async_context(SimulatorClient(gw_sim.control_url))
-        stage = BusyStage(cast, simulator, directory)
+        stage = BusyStage(cast, simulator, directory, {"simulator": gw_sim.child.pid, "broker": broker.pid})
         cast.add(cast.coordinators, Place("coordinator", "gw-coordinator"))
         consumers = [stage.add_consumer() for _ in range(consumer_count)]
         await stage.until_consuming(*consumers)
@@ -197,15 +226,15 @@ async def _until_connected(simulator: SimulatorClient) -> None:
 
 
 @contextlib.asynccontextmanager
-async def broker_url() -> AsyncIterator[str]:
-    """AMQP_URL, or a private node's."""
+async def open_broker() -> AsyncIterator[RunningBroker]:
+    """The one of AMQP_URL, or a private node."""
     given = os.environ.get("AMQP_URL")
     if given:
-        yield given
+        yield RunningBroker(given)
         return
     with tempfile.TemporaryDirectory() as directory:
         async with BrokerNode(Path(directory)) as node:
-            yield node.url
+            yield RunningBroker(node.url, node.pid)
 
 
 def conclude(figures: dict[str, Any], bounds: Sequence[Bound]) -> None:

@@ -2,8 +2,8 @@
 
 All consumers are replaced, one by one: a new one is started, and when it consumes, the old one gets SIGTERM. Discord
 sends 500 interactions and 1,000 messages a second all the while, and for the rest of SECONDS (60). Handlers answer each
-interaction over REST. Last line: one JSON object; exit code 0 only if its bounds hold. AMQP_URL names a broker that
-runs already; the processes' log is `.run/benchmarks/processes.log`.
+interaction over REST. Last line: one JSON object, with CPU by role in `cores`; exit code 0 only if its bounds hold.
+AMQP_URL names a broker that runs already; the processes' log is `.run/benchmarks/processes.log`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.answers import answer_figures
-from benchmarks.busy_stage import BusyStage, Reconnects, broker_url, conclude, open_stage
+from benchmarks.busy_stage import BusyStage, Reconnects, RunningBroker, conclude, open_broker, open_stage
+from benchmarks.cpu_meter import CpuMeter
 from ops.chaos.reliability.bounds import Bound
 
 if TYPE_CHECKING:
@@ -42,23 +42,28 @@ IN_TIME = (
 
 
 async def measure(
-    url: str, *, seconds: float, interactions: float, messages: float, changes: Mapping[str, str] | None = None
+    broker: RunningBroker,
+    *,
+    seconds: float,
+    interactions: float,
+    messages: float,
+    changes: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Stream, replace all consumers, stream on until `seconds` have passed, and compare."""
-    async with open_stage(url, consumer_count=CONSUMER_COUNT, changes=changes) as stage:
+    async with open_stage(broker, consumer_count=CONSUMER_COUNT, changes=changes) as stage:
         await stage.start_traffic(messages=messages, interactions=interactions)
         await asyncio.sleep(min(WARM_UP_S, seconds / 4))
         before = await Reconnects.until_now(stage.simulator)
         began_at = time.time()
-        steps = [await _replace(stage, number) for number in range(CONSUMER_COUNT)]
+        meter = CpuMeter(stage.pids)
+        steps = [await _replace(stage, number, meter) for number in range(CONSUMER_COUNT)]
         deploy_s = time.time() - began_at
         await asyncio.sleep(max(seconds - deploy_s, 1.0))
         ended_at = time.time()
+        meter.look()
         await stage.simulator.stop_traffic()
-        traffic = await stage.until_handled()
+        traffic = await stage.until_settled()
         since = (await Reconnects.until_now(stage.simulator)).since(before)
-        answers = await stage.simulator.answers_after(0)
-    sent = [one for one in traffic.interactions if began_at <= one.at]
     per_second = traffic.per_second("INTERACTION_CREATE", began_at, ended_at)
     return {
         "consumers_replaced": len(steps),
@@ -67,29 +72,29 @@ async def measure(
         "interactions_per_s": round(per_second),
         "messages_per_s": round(traffic.per_second("MESSAGE_CREATE", began_at, ended_at)),
         "offered_share": round(per_second / interactions, 3),
-        **answer_figures(sent, answers),
-        "answer_p99_ms_in_the_deploy": answer_figures([one for one in sent if one.at < began_at + deploy_s], answers)[
-            "answer_p99_ms"
-        ],
+        **traffic.answer_figures(began_at),
+        "answer_p99_ms_in_the_deploy": traffic.answer_figures(began_at, began_at + deploy_s)["answer_p99_ms"],
         "sent": len(traffic.sent),
         "lost": traffic.lost,
         "handled_twice": traffic.handled_twice,
         **since,
+        "cores": meter.cores(ended_at - began_at),
     }
 
 
-async def _replace(stage: BusyStage, number: int) -> dict[str, float]:
+async def _replace(stage: BusyStage, number: int, meter: CpuMeter) -> dict[str, float]:
     """A new consumer for an old one; how long the start took, and the old one's end."""
     began_at = time.monotonic()
     await stage.until_consuming(stage.add_consumer())
     started_at = time.monotonic()
+    meter.look()
     await stage.cast.terminate(stage.cast.consumers[number])
     return {"start_s": round(started_at - began_at, 2), "end_s": round(time.monotonic() - started_at, 2)}
 
 
 async def _main(seconds: float, interactions: float, messages: float) -> None:
-    async with broker_url() as url:
-        figures = await measure(url, seconds=seconds, interactions=interactions, messages=messages)
+    async with open_broker() as broker:
+        figures = await measure(broker, seconds=seconds, interactions=interactions, messages=messages)
     conclude(figures, (*CORRECT, *IN_TIME))
 
 

@@ -13,8 +13,8 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.answers import answer_figures
-from benchmarks.busy_stage import broker_url, conclude, open_stage
+from benchmarks.busy_stage import RunningBroker, conclude, open_broker, open_stage
+from benchmarks.cpu_meter import CpuMeter
 from ops.chaos.reliability.bounds import Bound, spread
 
 MESSAGES, INTERACTIONS = 5000.0, 20.0
@@ -30,20 +30,19 @@ BOUNDS = (
 )
 
 
-async def measure(url: str, *, seconds: float, messages: float) -> dict[str, Any]:
+async def measure(broker: RunningBroker, *, seconds: float, messages: float) -> dict[str, Any]:
     """Flood, and compare."""
-    async with open_stage(url, consumer_count=1) as stage:
+    async with open_stage(broker, consumer_count=1) as stage:
         await stage.start_traffic(messages=messages, interactions=INTERACTIONS)
         await asyncio.sleep(OVERLOAD_S)
-        began_at = time.time()
+        began_at, meter = time.time(), CpuMeter(stage.pids)
         await asyncio.sleep(seconds)
         ended_at = time.time()
+        meter.look()
         await stage.simulator.stop_traffic()
-        traffic = await stage.until_handled()
-        answers = await stage.simulator.answers_after(0)
+        traffic = await stage.until_settled()
     per_second = traffic.per_second("MESSAGE_CREATE", began_at, ended_at)
     handled = sum(began_at <= at < ended_at for at in traffic.handled_at.values())
-    sent = [one for one in traffic.interactions if began_at <= one.at < ended_at]
     return {
         "seconds": round(ended_at - began_at, 1),
         "messages_per_s": round(per_second),
@@ -51,15 +50,16 @@ async def measure(url: str, *, seconds: float, messages: float) -> dict[str, Any
         "handled_per_s": round(handled / (ended_at - began_at)),
         "messages_waiting_at_the_end": traffic.waiting_at("MESSAGE_CREATE", ended_at),
         **spread(traffic.delays_ms("INTERACTION_CREATE", began_at, ended_at), "to_handler", "ms", digits=1),
-        **answer_figures(sent, answers),
+        **traffic.answer_figures(began_at, ended_at),
         "sent": len(traffic.sent),
         "lost": traffic.lost,
+        "cores": meter.cores(ended_at - began_at),
     }
 
 
 async def _main(seconds: float, messages: float) -> None:
-    async with broker_url() as url:
-        figures = await measure(url, seconds=seconds, messages=messages)
+    async with open_broker() as broker:
+        figures = await measure(broker, seconds=seconds, messages=messages)
     conclude(figures, BOUNDS)
 
 
