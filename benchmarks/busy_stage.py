@@ -36,7 +36,7 @@ TYPES = ("MESSAGE_CREATE", "INTERACTION_CREATE")
 """What the bot listens to."""
 READY_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 240.0
-LOOK_INTERVAL_S = 2.0
+LOOK_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class Handling:
     async def finish(self, timeout_s: float | None = None) -> None:
         """Wait until every handler ended, those that were started meanwhile included; each gets `timeout_s`."""
         loop = asyncio.get_running_loop()
-        while self._running:  # `asyncio.wait` costs three times as much, for each dispatch
+        while self._running:  # `asyncio.wait` would be an eighth of what a dispatch costs
             self._look = loop.create_future()
             timer = None if timeout_s is None else loop.call_at(self._next_due_at(timeout_s), self._look_now)
             try:
