@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
 import os
 import secrets
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -16,9 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.answers import SentInteraction, answer_figures
-from ops.broker_node import BrokerNode
 from ops.chaos.cast import Cast, Place
-from ops.chaos.reliability.bounds import broken_bounds
 from ops.fleet import Fleet
 from ops.run_settings import SIMULATOR_TOKEN
 from ops.simulator_client import SimulatorClient
@@ -27,7 +23,7 @@ from ops.supervisor import Supervisor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from ops.chaos.reliability.bounds import Bound
+    from benchmarks.running_broker import RunningBroker
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / ".run" / "benchmarks" / "processes.log"
@@ -37,14 +33,6 @@ TYPES = ("MESSAGE_CREATE", "INTERACTION_CREATE")
 READY_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 240.0
 LOOK_INTERVAL_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunningBroker:
-    """Where it is; its process id, if it is ours."""
-
-    url: str
-    pid: int | None = None
 
 
 class BusyStage:
@@ -223,22 +211,3 @@ async def _until_connected(simulator: SimulatorClient) -> None:
     async with asyncio.timeout(READY_TIMEOUT_S):
         while sum(not one["guilds_pending"] for one in await simulator.sessions()) < SHARD_COUNT:  # noqa: ASYNC110
             await asyncio.sleep(0.2)
-
-
-@contextlib.asynccontextmanager
-async def open_broker() -> AsyncIterator[RunningBroker]:
-    """The one of AMQP_URL, or a private node."""
-    given = os.environ.get("AMQP_URL")
-    if given:
-        yield RunningBroker(given)
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        async with BrokerNode(Path(directory)) as node:
-            yield RunningBroker(node.url, node.pid)
-
-
-def conclude(figures: dict[str, Any], bounds: Sequence[Bound]) -> None:
-    """Print the figures as the last line, and end with exit code 1 if a bound does not hold."""
-    broken = broken_bounds(bounds, figures)
-    print(json.dumps({**figures, "bounds_broken": broken, "passed": not broken}))
-    sys.exit(1 if broken else 0)

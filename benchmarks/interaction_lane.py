@@ -13,8 +13,10 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.busy_stage import RunningBroker, conclude, open_broker, open_stage
+from benchmarks.busy_stage import open_stage
+from benchmarks.conclusion import conclude
 from benchmarks.cpu_meter import CpuMeter
+from benchmarks.running_broker import RunningBroker, open_broker
 from ops.chaos.reliability.bounds import Bound, spread
 
 MESSAGES, INTERACTIONS = 5000.0, 20.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import deploy
-from benchmarks.busy_stage import RunningBroker
+from benchmarks.running_broker import RunningBroker
 from ops.chaos.reliability.bounds import broken_bounds
 
 
