@@ -2,7 +2,7 @@
 
 In each round every process waits for a message of its own; all are sent as soon as all wait, but for each tenth round,
 in which none is: then each must time out. `wrong`: an event of another's, none though it was sent, or one that was not
-sent. `bindings_left`: whether a queue is still bound when nobody waits any more.
+sent. `bindings_left`: whether a queue is still bound when nobody waits any more. Exit code 0 only if both are 0.
 
     python -m benchmarks.wait_for [ROUNDS]      environment: AMQP_URL for a broker that runs already
 """
@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import aio_pika
 
+from benchmarks.conclusion import conclude
+from benchmarks.running_broker import open_broker
 from eventbus.names import Names
-from ops.broker_node import BrokerNode
+from ops.chaos.reliability.bounds import Bound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -205,13 +206,11 @@ def _fleet(broker_url: str) -> Iterator[dict[str, str]]:
 
 async def _main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    given = os.environ.get("AMQP_URL")
-    async with contextlib.AsyncExitStack() as ending:
-        if not given:
-            directory = ending.enter_context(tempfile.TemporaryDirectory())
-            given = (await ending.enter_async_context(BrokerNode(Path(directory)))).url
-        result = await measure(ending.enter_context(_fleet(given)), rounds)
-    print(json.dumps({name: value for name, value in asdict(result).items() if name != "heard"}))
+    async with open_broker() as broker:
+        with _fleet(broker.url) as environment:
+            result = await measure(environment, rounds)
+    figures = {name: value for name, value in asdict(result).items() if name != "heard"}
+    conclude(figures, (Bound("wrong", most=0), Bound("bindings_left", most=0)))
 
 
 if __name__ == "__main__":

@@ -94,9 +94,7 @@ def _reporting(method: Callable[[FrameReader, GatewayShard, Any], None]) -> Call
         event_type = method.__name__.removeprefix("on_").upper()
         try:
             method(self, shard, payload)
-        except hikari.UnrecognisedEntityError as error:
-            self.note_dropped(event_type, f"newer than this hikari: {error}")
-        except Exception as error:  # noqa: BLE001 - the border of one delivery
+        except Exception as error:  # noqa: BLE001 - the border of one delivery; also what is newer than this hikari
             self.note_unreadable(event_type, error)
 
     return consume

@@ -42,11 +42,16 @@ class Lane:
         self._slots = asyncio.Semaphore(slot_count)
         self._waiting: asyncio.Queue[Delivery] = asyncio.Queue()  # bounded by the prefetch
         self._running: set[asyncio.Task[None]] = set()
-        self._is_draining = False
+        self._open_count = 0
+        self._has_ended = asyncio.Event()
+        self._has_ended.set()
+        self._is_closed = False
 
     def take(self, delivery: Delivery) -> None:
         """Line up a delivery."""
-        if not self._is_draining:
+        if not self._is_closed:
+            self._open_count += 1
+            self._has_ended.clear()
             self._limits.enter(delivery.event_type, functools.partial(self._waiting.put_nowait, delivery))
 
     async def run(self) -> None:
@@ -54,7 +59,7 @@ class Lane:
         while True:
             delivery = await self._waiting.get()
             await self._slots.acquire()
-            if delivery.is_gone or self._is_draining:
+            if delivery.is_gone or self._is_closed:
                 self._release(delivery)
                 continue
             task = asyncio.create_task(self._guarded(delivery), name=f"delivery of {self._name}")
@@ -77,18 +82,20 @@ class Lane:
     def _release(self, delivery: Delivery) -> None:
         self._slots.release()
         self._limits.leave(delivery.event_type)
+        self._open_count -= 1
+        if not self._open_count:
+            self._has_ended.set()
 
     async def drain(self) -> None:
-        """Start nothing more, and wait until all that runs has ended."""
-        self._is_draining = True
-        while self._running:
-            await asyncio.wait(tuple(self._running))
+        """Wait until all that was taken has ended, what still waits included: nobody else gets it sooner."""
+        await self._has_ended.wait()
+        self._is_closed = True
 
     async def cancel(self) -> int:
-        """Cancel what still runs, unsettled; how many that were."""
-        self._is_draining = True
-        running = tuple(self._running)
+        """Start nothing more and cancel what still runs, unsettled; how many have not ended."""
+        self._is_closed = True
+        open_count, running = self._open_count, tuple(self._running)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        return len(running)
+        return open_count

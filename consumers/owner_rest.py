@@ -46,7 +46,7 @@ def _telling(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     async def send(self: OwnerRestClient, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - hikari's
         if self.claims is None:
             return await method(self, *args, **options)
-        if name in _BEFORE:
+        if name in _BEFORE and (name in _ALWAYS_OWNED or _has_components(options)):  # most answers have none
             given = signature.bind(self, *args, **options).arguments  # libraries name what others give by place
             _BEFORE[name](self.claims, **{key: value for key, value in given.items() if key != "self"})
         result = await method(self, *args, **options)
@@ -63,10 +63,9 @@ def _before_a_response(
     *,
     interaction: hikari.SnowflakeishOr[hikari.PartialInteraction],
     response_type: int,
-    **options: Any,  # noqa: ANN401 - hikari's
+    **_: Any,  # noqa: ANN401 - hikari's
 ) -> None:
-    if _has_components(options):
-        claims.answering(interaction, response_type)
+    claims.answering(interaction, response_type)
 
 
 def _before_a_modal(
@@ -83,6 +82,7 @@ _BEFORE: dict[str, Callable[..., None]] = {
     "create_interaction_response": _before_a_response,
     "create_modal_response": _before_a_modal,
 }
+_ALWAYS_OWNED = frozenset({"create_modal_response"})
 
 
 def _has_components(options: dict[str, Any]) -> bool:

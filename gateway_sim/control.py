@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway_sim.verdict import verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from gateway_sim.actions import Actions
     from gateway_sim.gateway_state import GatewayState
@@ -42,6 +42,7 @@ class ControlApi:
                 web.get("/sessions", self._sessions),
                 web.get("/connections", self._connections),
                 web.get("/rest", self._rest),
+                web.get("/answers", self._answers),
                 web.get("/received", self._received),
                 web.get("/traffic", self._traffic),
                 web.post("/traffic", self._start_traffic),
@@ -61,13 +62,7 @@ class ControlApi:
     async def _ledger(self, request: web.Request) -> web.StreamResponse:
         after = _number_in_query(request, "after")
         replays = request.query.get("replays", "0") in {"1", "true"}
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await response.prepare(request)
-        for chunk in self._state.ledger.lines(after=after, replays=replays):
-            await response.write(chunk)
-            await asyncio.sleep(0)  # the gateway goes on while a long ledger is read
-        await response.write_eof()
-        return response
+        return await _stream(request, self._state.ledger.lines(after=after, replays=replays))
 
     async def _sessions(self, _: web.Request) -> web.Response:
         return _json([session.summary() for session in self._state.sessions])
@@ -77,6 +72,9 @@ class ControlApi:
 
     async def _rest(self, _: web.Request) -> web.Response:
         return _json(self._journal.to_json())
+
+    async def _answers(self, request: web.Request) -> web.StreamResponse:
+        return await _stream(request, self._journal.answer_log.lines(after=_number_in_query(request, "after")))
 
     async def _received(self, _: web.Request) -> web.Response:
         return _json([asdict(received) for received in self._state.referee.received])
@@ -116,6 +114,16 @@ async def _errors_as_json(
         return _json({"error": str(error)}, status=400)
     except web.HTTPException as error:
         return _json({"error": f"{request.method} {request.path}: {error.reason}"}, status=error.status)
+
+
+async def _stream(request: web.Request, chunks: Iterator[bytes]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    for chunk in chunks:
+        await response.write(chunk)
+        await asyncio.sleep(0)  # the gateway goes on while a long table is read
+    await response.write_eof()
+    return response
 
 
 async def _body(request: web.Request) -> dict[str, Any]:

@@ -67,6 +67,10 @@ class SimulatorClient:
         """What clients asked of REST: requests, `answers` by interaction id, unknown routes."""
         return dict(orjson.loads(await self._call("GET", "/rest")))
 
+    async def answers_after(self, row: int) -> list[dict[str, Any]]:
+        """Tries to answer interactions with `n` > `row`: `n, interaction_id, type, outcome, at`."""
+        return [dict(orjson.loads(line)) for line in (await self._call("GET", f"/answers?after={row}")).splitlines()]
+
     async def fault(self, **settings: object) -> None:
         """Provoke a fault, for example `kind="close", code=4000`."""
         await self._call("POST", "/faults", settings)

@@ -6,6 +6,8 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gateway_sim.rest.answer_log import AnswerLog
+
 _MOST_UNKNOWN = 1000
 
 
@@ -42,6 +44,7 @@ class RestJournal:
         self.repeated_count = 0
         self.unknown_routes: Counter[str] = Counter()
         """How often each unknown "METHOD /path" was asked for."""
+        self.answer_log = AnswerLog()
         self._answers: OrderedDict[str, list[InteractionAnswer]] = OrderedDict()
 
     def record(self, request: RestRequest) -> None:
@@ -60,6 +63,7 @@ class RestJournal:
         """Keep a try to answer an interaction."""
         self.late_count += answer.outcome == "late"
         self.repeated_count += answer.outcome == "already_answered"
+        self.answer_log.add(answer)
         self._answers.setdefault(answer.interaction_id, []).append(answer)
         if len(self._answers) > self._limit:
             self._answers.popitem(last=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import hikari
@@ -54,6 +55,12 @@ async def test_a_second_answer_is_refused_and_noted(rest: Rest) -> None:
     assert (status, body["code"]) == (400, 40060)
     assert not rest.journal.is_answered_once(payload["id"])
     assert rest.journal.repeated_count == 1
+    rows = [json.loads(line) for line in b"".join(rest.journal.answer_log.lines()).splitlines()]
+    assert [(row["n"], row["interaction_id"], row["outcome"]) for row in rows] == [
+        (1, payload["id"], "accepted"),
+        (2, payload["id"], "already_answered"),
+    ]
+    assert json.loads(b"".join(rest.journal.answer_log.lines(after=1))) == rows[1]
 
 
 async def test_an_unknown_interaction_is_not_found(rest: Rest) -> None:

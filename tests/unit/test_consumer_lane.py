@@ -84,3 +84,26 @@ async def test_a_delivery_that_is_gone_gives_its_room_back() -> None:
     assert "gone" not in started.names
     assert "m2" in started.names
     await started.end()
+
+
+async def test_a_drain_ends_what_was_taken_also_what_still_waits() -> None:
+    started = Started(TypeLimits({"MESSAGE_CREATE": 1}))
+    for name in ("m0", "m1", "m2"):
+        started.events.take(delivery(name))
+    await started.until(1)
+    draining = asyncio.create_task(started.events.drain())
+    started.go_on.set()
+    await draining
+    assert [name for name in started.names if name.startswith("m")] == ["m0", "m1", "m2"]
+    await started.end()
+
+
+async def test_a_cancelled_lane_starts_nothing_more_and_says_how_many_have_not_ended() -> None:
+    started = Started(TypeLimits({"MESSAGE_CREATE": 1}))
+    for name in ("m0", "m1", "m2"):
+        started.events.take(delivery(name))
+    await started.until(2)
+    assert await started.events.cancel() == 3
+    await started.events.drain()
+    assert set(started.names) == {"m0", "interaction"}
+    await started.end()

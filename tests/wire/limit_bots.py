@@ -50,6 +50,8 @@ async def _misbehave(word: str) -> None:
             await hold()
         case "spin" | "block":
             time.sleep(0.003 if word == "spin" else 2.5)  # noqa: ASYNC251 - as told
+        case "block-15":
+            time.sleep(15)  # noqa: ASYNC251 - as told
         case "stubborn":
             await _never_end()
         case "cancelled":

@@ -173,6 +173,17 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on(
     assert await rig.has_settled_all()
 
 
+async def test_a_kind_of_entity_that_is_newer_than_hikari_becomes_a_dead_letter(rig: Rig) -> None:
+    process = await rig.started()
+    await rig.publish("INTERACTION_CREATE", {**interaction(1), "type": 99})
+    await rig.publish("INTERACTION_CREATE", interaction(2))
+    await rig.until_recorded("interaction", id="2")
+    letter = (await rig.dead_letters())[0]
+    assert "hikari cannot read this INTERACTION_CREATE: UnrecognisedEntityError" in str(letter.headers["reason"])
+    assert await process.stop() == 0
+    assert await rig.has_settled_all()
+
+
 async def test_an_unknown_event_type_is_dropped_and_said_once(rig: Rig) -> None:
     process = await rig.started()
     queue = await rig.observer.get_queue(rig.queue)

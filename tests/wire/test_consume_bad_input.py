@@ -123,3 +123,14 @@ async def test_a_queue_of_another_shape(rig: Rig) -> None:
     text = await sentence(rig, exit_code=1, GW_CONNECT_TIMEOUT="1")
     assert "did not set up what we need" in text
     assert rig.queue in text
+
+
+async def test_a_library_whose_pins_exclude_the_installed_hikari_is_named_and_the_rest_runs(rig: Rig) -> None:
+    metadata = rig.directory / "oldlib-1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: oldlib\nVersion: 1.0\nRequires-Dist: hikari<2.0\n")
+    process = await rig.started(PYTHONPATH=str(rig.directory))
+    (entry,) = process.logged("unmet_pin")
+    assert entry["message"].startswith("oldlib 1.0 asks for hikari<2.0, and hikari ")
+    assert "install a version of oldlib that takes it" in entry["message"]
+    assert await process.stop() == 0

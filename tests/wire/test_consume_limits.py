@@ -139,6 +139,20 @@ async def test_a_handler_that_blocks_the_loop_is_named_while_it_does_and_afterwa
     assert rig.closing_counts(process)["loop_stalls"] >= 1
 
 
+async def test_a_handler_that_blocks_the_loop_for_15_s_costs_no_connection_and_nothing_comes_again(rig: Rig) -> None:
+    process = await started(rig)
+    await rig.say("block-15")
+    await rig.until_recorded("end", content="block-15")
+    await rig.say("nap")
+    await rig.until_recorded("end", content="nap")
+    assert process.logged("loop_runs_again")[0]["seconds"] >= 14.9
+    assert not process.logged("broker_lost")
+    assert await process.stop() == 0
+    assert len(rig.recorded("message", content="block-15")) == 1
+    assert rig.closing_counts(process)["duplicates_dropped"] == 0
+    assert await rig.has_settled_all()
+
+
 async def test_the_copy_of_a_process_that_a_handler_forked_ends_and_the_original_goes_on(rig: Rig) -> None:
     process = await started(rig)
     await rig.say("fork")

@@ -1,0 +1,105 @@
+"""A deploy under load: `python -m benchmarks.deploy [SECONDS] [INTERACTIONS/S MESSAGES/S]`, real processes and gw-sim.
+
+All consumers are replaced, one by one: a new one is started, and when it consumes, the old one gets SIGTERM. Discord
+sends 500 interactions and 1,000 messages a second all the while, and for the rest of SECONDS (60). Handlers answer each
+interaction over REST. Last line: one JSON object, with CPU by role in `cores`; exit code 0 only if its bounds hold.
+AMQP_URL names a broker that runs already; the processes' log is `.run/benchmarks/processes.log`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.busy_stage import BusyStage, Reconnects, open_stage
+from benchmarks.conclusion import conclude
+from benchmarks.cpu_meter import CpuMeter
+from benchmarks.running_broker import RunningBroker, open_broker
+from ops.chaos.reliability.bounds import Bound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONSUMER_COUNT = 2
+INTERACTIONS, MESSAGES = 500.0, 1000.0
+"""A second, over all shards."""
+WARM_UP_S = 5.0
+CORRECT = (
+    Bound("unanswered", most=0),
+    Bound("answered_twice", most=0),
+    Bound("lost", most=0),
+    Bound("handled_twice", most=0),
+    Bound("identifies", most=0),
+    Bound("resumes", most=0),
+    Bound("violations", most=0),
+)
+IN_TIME = (
+    Bound("answered_late", most=0),
+    Bound("answer_p99_ms", most=300),
+    Bound("answer_max_ms", most=3000),
+    Bound("offered_share", least=0.95),
+)
+
+
+async def measure(
+    broker: RunningBroker,
+    *,
+    seconds: float,
+    interactions: float,
+    messages: float,
+    changes: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Stream, replace all consumers, stream on until `seconds` have passed, and compare."""
+    async with open_stage(broker, consumer_count=CONSUMER_COUNT, changes=changes) as stage:
+        await stage.start_traffic(messages=messages, interactions=interactions)
+        await asyncio.sleep(min(WARM_UP_S, seconds / 4))
+        before = await Reconnects.until_now(stage.simulator)
+        began_at = time.time()
+        meter = CpuMeter(stage.pids)
+        steps = [await _replace(stage, number, meter) for number in range(CONSUMER_COUNT)]
+        deploy_s = time.time() - began_at
+        await asyncio.sleep(max(seconds - deploy_s, 1.0))
+        ended_at = time.time()
+        meter.look()
+        await stage.simulator.stop_traffic()
+        traffic = await stage.until_settled()
+        since = (await Reconnects.until_now(stage.simulator)).since(before)
+    per_second = traffic.per_second("INTERACTION_CREATE", began_at, ended_at)
+    return {
+        "consumers_replaced": len(steps),
+        "deploy_s": round(deploy_s, 1),
+        "steps": steps,
+        "interactions_per_s": round(per_second),
+        "messages_per_s": round(traffic.per_second("MESSAGE_CREATE", began_at, ended_at)),
+        "offered_share": round(per_second / interactions, 3),
+        **traffic.answer_figures(began_at),
+        "answer_p99_ms_in_the_deploy": traffic.answer_figures(began_at, began_at + deploy_s)["answer_p99_ms"],
+        "sent": len(traffic.sent),
+        "lost": traffic.lost,
+        "handled_twice": traffic.handled_twice,
+        **since,
+        "cores": meter.cores(ended_at - began_at),
+    }
+
+
+async def _replace(stage: BusyStage, number: int, meter: CpuMeter) -> dict[str, float]:
+    """A new consumer for an old one; how long the start took, and the old one's end."""
+    began_at = time.monotonic()
+    await stage.until_consuming(stage.add_consumer())
+    started_at = time.monotonic()
+    meter.look()
+    await stage.cast.terminate(stage.cast.consumers[number])
+    return {"start_s": round(started_at - began_at, 2), "end_s": round(time.monotonic() - started_at, 2)}
+
+
+async def _main(seconds: float, interactions: float, messages: float) -> None:
+    async with open_broker() as broker:
+        figures = await measure(broker, seconds=seconds, interactions=interactions, messages=messages)
+    conclude(figures, (*CORRECT, *IN_TIME))
+
+
+if __name__ == "__main__":
+    given = [float(word) for word in sys.argv[1:]]
+    asyncio.run(_main(*given, *(60.0, INTERACTIONS, MESSAGES)[len(given) :]))
