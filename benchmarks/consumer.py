@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import aio_pika
 import hikari
 
+from benchmarks.running_broker import open_broker
 from eventbus.names import Names
-from ops.broker_node import BrokerNode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,12 +121,8 @@ def _message(number: int) -> aio_pika.Message:
 
 async def _main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else COUNT
-    async with contextlib.AsyncExitStack() as stack:
-        url = os.environ.get("AMQP_URL")
-        if not url:
-            directory = stack.enter_context(tempfile.TemporaryDirectory())
-            url = (await stack.enter_async_context(BrokerNode(Path(directory)))).url
-        print(json.dumps({"count": count, **await measure(url, count)}))
+    async with open_broker() as broker:
+        print(json.dumps({"count": count, **await measure(broker.url, count)}))
 
 
 if __name__ == "__main__":
