@@ -42,6 +42,7 @@ class ControlApi:
                 web.get("/sessions", self._sessions),
                 web.get("/connections", self._connections),
                 web.get("/rest", self._rest),
+                web.get("/commands", self._commands),
                 web.get("/received", self._received),
                 web.get("/traffic", self._traffic),
                 web.post("/traffic", self._start_traffic),
@@ -75,8 +76,11 @@ class ControlApi:
     async def _connections(self, _: web.Request) -> web.Response:
         return _json([connection.summary() for connection in self._state.connections])
 
-    async def _rest(self, _: web.Request) -> web.Response:
-        return _json(self._journal.to_json())
+    async def _rest(self, request: web.Request) -> web.Response:
+        return _json(self._journal.to_json(after=_number_in_query(request, "after")))
+
+    async def _commands(self, _: web.Request) -> web.Response:
+        return _json(self._actions.commands())
 
     async def _received(self, _: web.Request) -> web.Response:
         return _json([asdict(received) for received in self._state.referee.received])

@@ -26,7 +26,6 @@ NAMES = {
     "lightbulb": COMMANDS | {"poll", "form"},
     "miru": {"panel", "poll", "form"},
 }
-STICKY = "needs components and modals that come back to the process that showed them"
 
 
 @pytest.fixture
@@ -42,8 +41,6 @@ def bound(pool: Pool) -> Pool:
     """A pool of a library whose components and modals may live in one process."""
     if pool.library not in ("lightbulb", "miru"):
         pytest.skip("this library has no views, menus or modals of its own")
-    if len(pool.processes) > 1:  # to enable these tests, delete this condition
-        pytest.skip(STICKY)
     return pool
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
+import sake
 
 from consumers import Bot
 from gateway_sim.world import World
@@ -23,19 +26,20 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-sake = pytest.importorskip("sake", reason="hikari-sake is not installed: run make setup")
-redis = pytest.importorskip("redis", reason="redis comes with hikari-sake: run make setup")
 REDIS = shutil.which("redis-server")
-pytestmark = pytest.mark.skipif(REDIS is None, reason="redis-server is not installed: run make setup")
+MISSING = "redis-server is not installed: run make setup as root, or apt-get install redis-server"
 
 
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
-    """A Redis of the test's own, on loopback, that stores nothing."""
+    """A Redis of the test's own, on loopback, that stores nothing. Where changes are judged, there has to be one."""
+    if REDIS is None and not os.environ.get("CI"):
+        pytest.skip(MISSING)
+    assert REDIS is not None, MISSING
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(REDIS), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    command = [REDIS, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         yield f"redis://127.0.0.1:{port}"
         process.terminate()
