@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import shutil
 import socket
@@ -11,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
 import sake
 
 from consumers import Bot
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 REDIS = shutil.which("redis-server")
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <StreamWriter:ResourceWarning")
+"""hikari-sake 1.1.2 closes its clients, and not the connection pools that it made for them."""
 MISSING = "redis-server is not installed: run make setup as root, or apt-get install redis-server"
 
 
 @pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
+async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
     """A Redis of the test's own, on loopback, that stores nothing. Where changes are judged, there has to be one."""
     if REDIS is None and not os.environ.get("CI"):
         pytest.skip(MISSING)
@@ -41,8 +44,21 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [REDIS, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        await eventually(lambda: _answers(port))
         yield f"redis://127.0.0.1:{port}"
         process.terminate()
+
+
+async def _answers(port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.write(b"PING\r\n")
+    answer = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return answer == b"+PONG\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +80,11 @@ async def cache(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     from sake_cache import SakeCache  # noqa: PLC0415 - an example, found from here on
 
     opened = SakeCache(app=Bot("amqp://127.0.0.1/", "token").rest, event_manager=None, address=redis_url)
-    await eventually(lambda: _opens(opened))
+    await opened.open()
     yield opened
     await opened.close()
-
-
-async def _opens(cache: Any) -> bool:
-    try:
-        await cache.open()
-    except redis.RedisError:
-        return False
-    return True
+    del opened
+    gc.collect()  # here, where the warning of its connections is expected
 
 
 async def test_every_process_finds_in_redis_what_the_group_was_told(rig: Rig, redis_url: str, cache: Any) -> None:
