@@ -44,9 +44,15 @@ def interaction(
 ) -> None:
     """Send an interaction; print its id and token, then the bot's answer.
 
-    --options by kind: slash: name, options, subcommands (outermost first); autocomplete: the same, and focused; user:
-    name, target_id; message: name; button: custom_id, message_id; select: custom_id, values; modal_submit: custom_id,
-    fields. Each also takes guild_id, channel_id, user_id, permissions, locale, dm.
+    What --options takes:
+
+    slash: name, options, subcommands (outermost first); autocomplete: the same, and focused
+
+    user: name, target_id; message: name
+
+    button: custom_id, message_id; select: the same, and values; modal_submit: custom_id, fields
+
+    each: guild_id, channel_id, user_id, permissions, locale, dm
 
     Examples:
 

@@ -21,6 +21,7 @@ from eventbus.parent import PARENT_GONE, tie_to_parent
 from eventbus.process import run_process, unless_stopped
 from eventbus.settings import command, run_command
 from ops.broker_node import BrokerNode
+from ops.errors import SimulatorFailedError
 from ops.fleet import Fleet
 from ops.line_printer import LinePrinter
 from ops.playground import suggestions
@@ -115,8 +116,9 @@ async def _start(settings: RunSettings, fleet: Fleet, broker: Broker, say: Calla
         fleet.add_worker("--shards", "auto", "--capacity", str(capacity))
     say(f"{shard_count} shards, {settings.worker_count} workers, {settings.process_count} consumer processes")
     if fleet.simulator is not None:
-        for line in await suggestions(fleet.simulator.control_url):
-            say(f"try in another shell: {line}")
+        with contextlib.suppress(SimulatorFailedError):  # it is only advice
+            for line in await suggestions(fleet.simulator.control_url, shard_count):
+                say(f"try in another shell: {line}")
 
 
 async def _shard_count(broker: Broker, namespace: str) -> int:

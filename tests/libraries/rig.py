@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -80,6 +79,8 @@ class Process:
 
     popen: subprocess.Popen[bytes]
     log_file: Path
+    is_asked: bool = False
+    """Whether it was asked to stop."""
 
     def log(self) -> list[dict[str, Any]]:
         lines = self.log_file.read_text().splitlines()
@@ -99,9 +100,14 @@ class Process:
         self.popen.kill()
         self.popen.wait(STOP_S)
 
+    def ask_to_stop(self) -> None:
+        self.is_asked = True
+        self.popen.terminate()
+
     def stop(self) -> int:
-        if self.popen.poll() is None:
-            self.popen.send_signal(signal.SIGTERM)
+        """Its exit code. A second signal would force it."""
+        if not self.is_asked:
+            self.ask_to_stop()
         return self.popen.wait(WAIT_S)
 
 
@@ -191,9 +197,11 @@ class Pool:
         return process
 
     def shrink(self, count: int) -> None:
-        """Stop all but `count`."""
-        while len(self.processes) > count:
-            assert self.processes.pop().stop() == 0
+        """Stop all but `count`, at once."""
+        self.processes, stopping = self.processes[:count], self.processes[count:]
+        for process in stopping:
+            process.ask_to_stop()
+        assert [process.stop() for process in stopping] == [0] * len(stopping)
 
     def requests(self, method: str, ending: str) -> list[dict[str, Any]]:
         """What the pool asked of REST."""

@@ -34,7 +34,7 @@ MISSING = "redis-server is not installed: run make setup as root, or apt-get ins
 
 
 @pytest.fixture
-async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
+def redis_port(tmp_path: Path) -> Iterator[int]:
     """A Redis of the test's own, on loopback, that stores nothing. Where changes are judged, there has to be one."""
     if REDIS is None and not os.environ.get("CI"):
         pytest.skip(MISSING)
@@ -44,9 +44,14 @@ async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
         port = free.getsockname()[1]
     command = [REDIS, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        await eventually(lambda: _answers(port))
-        yield f"redis://127.0.0.1:{port}"
+        yield port
         process.terminate()
+
+
+@pytest.fixture
+async def redis_url(redis_port: int) -> str:
+    await eventually(lambda: _answers(redis_port))
+    return f"redis://127.0.0.1:{redis_port}"
 
 
 async def _answers(port: int) -> bool:
