@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from gateway_sim.command_check import check_command
 from gateway_sim.dispatch import Dispatch
 from gateway_sim.faults import parse_fault
 from gateway_sim.interactions import make_interaction
@@ -72,8 +73,9 @@ class Actions:
             msg = "an interaction needs 'kind' (slash, button, …)"
             raise ValueError(msg)  # noqa: TRY004 - every problem of a request is a ValueError
         try:
+            check_command(self._state.world, kind, options)
             dispatch = make_interaction(self._state.world, kind, **options)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError) as error:
             msg = f"the interaction's options do not fit: {error}"
             raise ValueError(msg) from error
         delivered = self._deliver(dispatch, None)
@@ -85,8 +87,12 @@ class Actions:
         if unknown := sorted(body.keys() - _MESSAGE_KEYS):
             msg = f"unknown message option {', '.join(unknown)}: use {', '.join(sorted(_MESSAGE_KEYS))}"
             raise ValueError(msg)
-        dispatch = _message(self._state.world, body)
-        return {"id": dispatch.entity_id, "delivered": self._deliver(dispatch, None)}
+        dispatch, channel_id = _message(self._state.world, body)
+        return {"id": dispatch.entity_id, "channel_id": channel_id, "delivered": self._deliver(dispatch, None)}
+
+    def commands(self) -> list[dict[str, Any]]:
+        """Return the application commands that the bot has registered."""
+        return [command for scope in self._state.world.commands.values() for command in scope.values()]
 
     async def fault(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Put a fault into effect."""
@@ -120,19 +126,25 @@ def _snowflake(value: Json) -> int:
     raise ValueError(msg)
 
 
-def _message(world: World, body: Mapping[str, Any]) -> Dispatch:
+def _message(world: World, body: Mapping[str, Any]) -> tuple[Dispatch, str]:
+    """The dispatch, and the channel it is in."""
     content = body.get("content")
     if not isinstance(content, str):
         msg = f"a message needs 'content' (text), not {content!r}"
         raise ValueError(msg)  # noqa: TRY004 - every problem of a request is a ValueError
     guild_id = _snowflake(body.get("guild_id")) or next(iter(world.guild_ids), 0)
     if not world.has_guild(guild_id):
-        msg = f"the bot is in no guild {guild_id}: give the id of one of its guilds"
+        some = ", ".join(map(str, world.guild_ids[:3])) or "it has none"
+        msg = f"the bot is in no guild {guild_id}: give the id of one of its guilds ({some}, …)"
         raise ValueError(msg)
     user_id = _snowflake(body.get("user_id")) or world.member_ids(guild_id)[1]
     channel_id = _snowflake(body.get("channel_id")) or world.text_channel_ids(guild_id)[0]
+    if world.guild_of_channel(channel_id) != guild_id:
+        some = ", ".join(map(str, world.text_channel_ids(guild_id)[:3]))
+        msg = f"guild {guild_id} has no channel {channel_id}: give the id of one of its channels ({some}, …)"
+        raise ValueError(msg)
     member = world.member(guild_id, user_id)
     user = member.pop("user")
     message = bare_message(world.next_id(), channel_id, user, content, world.now_iso())
     message |= {"guild_id": str(guild_id), "member": member}
-    return Dispatch("MESSAGE_CREATE", guild_id, message["id"], orjson.dumps(message), GUILD_MESSAGES)
+    return Dispatch("MESSAGE_CREATE", guild_id, message["id"], orjson.dumps(message), GUILD_MESSAGES), str(channel_id)

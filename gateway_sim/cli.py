@@ -104,6 +104,12 @@ async def _serve(stack: AsyncExitStack, app_: web.Application, host: str, port: 
     return f"http://{host}:{bound.getsockname()[1]}"
 
 
+def _keep_while_it_runs(stack: AsyncExitStack, file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{text}\n", encoding="utf-8")
+    stack.callback(file.unlink, missing_ok=True)
+
+
 async def _tick(gateway: Gateway) -> None:
     while True:
         await asyncio.sleep(TICK_S)
@@ -127,7 +133,7 @@ async def _wait_for_the_end(duration_s: float | None) -> None:
             await stop.wait()
 
 
-async def _run(sim: Simulator, script: Script | None, duration_s: float | None) -> None:
+async def _run(sim: Simulator, script: Script | None, duration_s: float | None, control_file: Path | None) -> None:
     settings = sim.settings
     if settings.rate != 0:
         sim.pump.set_plan(TrafficPlan(settings.rate, settings.mix, None, None, settings.seed))
@@ -138,6 +144,8 @@ async def _run(sim: Simulator, script: Script | None, duration_s: float | None) 
         sim.state.resume_url = sim.resume_host.url
         rest_url = await _serve(stack, sim.rest_app(), settings.host, settings.rest_port)
         control_url = await _serve(stack, sim.control_app(), settings.host, settings.control_port)
+        if control_file is not None:
+            _keep_while_it_runs(stack, control_file, control_url)
         tasks = [asyncio.create_task(sim.pump.run(), name="traffic pump")]
         tasks.append(asyncio.create_task(_tick(sim.gateway), name="deadlines"))
         if script is not None:
@@ -197,6 +205,9 @@ def simulate(  # noqa: PLR0913 - one parameter per command line option
     verdict_file: Annotated[Path | None, typer.Option("--verdict", help="Write the verdict here, too.")] = None,
     duration_s: Annotated[float | None, typer.Option(help="Stop by itself after so many seconds.")] = None,
     ledger_file: Annotated[Path | None, typer.Option("--ledger", help="Write the ledger here at the end.")] = None,
+    control_file: Annotated[
+        Path | None, typer.Option(help="Keep the control URL here while it runs; send looks in .run/simulator.url.")
+    ] = None,
 ) -> None:
     """Simulate Discord's gateway and REST, judge the clients, and print a verdict at the end.
 
@@ -239,12 +250,13 @@ def simulate(  # noqa: PLR0913 - one parameter per command line option
     sim = Simulator(settings, selector)
     try:
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
-            runner.run(_run(sim, loaded, duration_s))
+            runner.run(_run(sim, loaded, duration_s, control_file))
     except ValueError as error:
         _complain(str(error))
         raise typer.Exit(2) from None
     except OSError as error:
-        _complain(f"cannot listen: {error}; choose other ports")
+        what = "write" if isinstance(error.filename, str | Path) else "listen"
+        _complain(f"cannot {what}: {error}; choose other {'files' if what == 'write' else 'ports'}")
         raise typer.Exit(1) from None
     raise typer.Exit(_conclude(sim, verdict_file, ledger_file))
 

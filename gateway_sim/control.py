@@ -43,6 +43,7 @@ class ControlApi:
                 web.get("/connections", self._connections),
                 web.get("/rest", self._rest),
                 web.get("/answers", self._answers),
+                web.get("/commands", self._commands),
                 web.get("/received", self._received),
                 web.get("/traffic", self._traffic),
                 web.post("/traffic", self._start_traffic),
@@ -70,8 +71,11 @@ class ControlApi:
     async def _connections(self, _: web.Request) -> web.Response:
         return _json([connection.summary() for connection in self._state.connections])
 
-    async def _rest(self, _: web.Request) -> web.Response:
-        return _json(self._journal.to_json())
+    async def _rest(self, request: web.Request) -> web.Response:
+        return _json(self._journal.to_json(after=_number_in_query(request, "after")))
+
+    async def _commands(self, _: web.Request) -> web.Response:
+        return _json(self._actions.commands())
 
     async def _answers(self, request: web.Request) -> web.StreamResponse:
         return await _stream(request, self._journal.answer_log.lines(after=_number_in_query(request, "after")))

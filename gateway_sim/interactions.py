@@ -106,7 +106,8 @@ def _scene(world: World, options: Mapping[str, Any]) -> _Scene:
     dm = bool(options.get("dm", False))
     guild_id = 0 if dm else int(options.get("guild_id") or (world.guild_ids[0] if world.guild_ids else 0))
     if not dm and not world.has_guild(guild_id):
-        msg = f"the bot is in no guild {guild_id}: give the id of one of its guilds, or dm=true"
+        some = ", ".join(map(str, world.guild_ids[:3])) or "it has none"
+        msg = f"the bot is in no guild {guild_id}: give the id of one of its guilds ({some}, …), or dm=true"
         raise ValueError(msg)
     default_user = world.member_ids(guild_id)[1] if guild_id else int(world.application["owner"]["id"])
     user_id = int(options.get("user_id") or default_user)
@@ -162,7 +163,8 @@ def _channel(world: World, guild_id: int, channel_id: int) -> JsonObject:
     if not guild_id:
         return {"id": str(channel_id), "type": 1, "flags": 0}
     if world.guild_of_channel(channel_id) != guild_id:
-        msg = f"guild {guild_id} has no channel {channel_id}: give the id of one of its channels"
+        some = ", ".join(map(str, world.text_channel_ids(guild_id)[:3]))
+        msg = f"guild {guild_id} has no channel {channel_id}: give the id of one of its channels ({some}, …)"
         raise ValueError(msg)
     channel = world.channel(guild_id, channel_id)
     del channel["permission_overwrites"]

@@ -1,43 +1,85 @@
-"""`gw-sim send`: make a running simulator send an interaction or a message."""
+"""`gw-sim send`: make a running simulator send an interaction or a message, and show what the bot answers."""
 
 from __future__ import annotations
 
 import json
 import sys
-import urllib.error
-import urllib.request
-from typing import Annotated, Any
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-_TIMEOUT_S = 10.0
+from gateway_sim import bot_answers
+from gateway_sim.control_client import ControlClient, ControlError
 
-send_app = typer.Typer(help="Make a running simulator send something.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
-_Control = Annotated[str, typer.Option("--control", envvar="GW_SIM_CONTROL", help="The control URL of the simulator.")]
+    _Find = Callable[[Iterable[dict[str, Any]], dict[str, Any]], Iterator[dict[str, Any]]]
+
+_POLL_S = 0.05
+
+send_app = typer.Typer(
+    help="Make a running simulator send something, and show what the bot answers.", no_args_is_help=True
+)
+
+_Control = Annotated[
+    str | None,
+    typer.Option(
+        envvar="GW_SIM_CONTROL",
+        help="The control URL of the simulator; default: of the `gw-run --sim` that was started in this folder.",
+    ),
+]
+_Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the bot's answer; 0: do not wait.")]
 
 
 @send_app.command()
 def interaction(
-    control: _Control,
     kind: Annotated[str, typer.Argument(help="slash, autocomplete, user, message, button, select or modal_submit.")],
     options: Annotated[
         str, typer.Option(help='Options as JSON, such as {"name": "ping"} or {"custom_id": "ok"}.')
     ] = "{}",
+    control: _Control = None,
+    wait: _Wait = 3.0,
 ) -> None:
-    """Send an interaction and print its id and token."""
-    _post(control, "/interaction", {**_object(options), "kind": kind})
+    """Send an interaction; print its id and token, then the bot's answer.
+
+    What --options takes:
+
+    slash: name, options, subcommands (outermost first); autocomplete: the same, and focused
+
+    user: name, target_id; message: name
+
+    button: custom_id, message_id; select: the same, and values; modal_submit: custom_id, fields
+
+    each: guild_id, channel_id, user_id, permissions, locale, dm
+
+    Examples:
+
+    gw-sim send interaction slash --options '{"name": "greet", "options": {"name": "Ada"}}'
+
+    gw-sim send interaction slash --options '{"name": "tools", "subcommands": ["math", "add"]}'
+
+    gw-sim send interaction button --options '{"custom_id": "ok"}'
+    """
+    body = {**_object(options), "kind": kind}
+    _send(control, "/interaction", body, bot_answers.to_interaction, wait)
 
 
 @send_app.command()
 def message(
-    control: _Control,
     content: Annotated[str, typer.Argument(help="The text of the message.")],
     guild: Annotated[str | None, typer.Option(help="The guild; default: the first one.")] = None,
     channel: Annotated[str | None, typer.Option(help="The channel; default: the guild's first text channel.")] = None,
+    control: _Control = None,
+    wait: _Wait = 3.0,
 ) -> None:
-    """Send a message of a member, and print its id."""
-    _post(control, "/message", {"content": content, "guild_id": guild, "channel_id": channel})
+    """Send a message of a member; print its id, then what the bot sends into that channel.
+
+    Example: gw-sim send message ping
+    """
+    body = {"content": content, "guild_id": guild, "channel_id": channel}
+    _send(control, "/message", body, bot_answers.to_message, wait)
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -50,19 +92,38 @@ def _object(text: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _post(control: str, path: str, body: dict[str, Any]) -> None:
-    if not control.startswith("http://"):
-        _fail(f"--control must be an http:// URL, not {control!r}", 2)
-    request = urllib.request.Request(  # noqa: S310 - the scheme is checked above
-        control.rstrip("/") + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+def _send(control: str | None, path: str, body: dict[str, Any], find: _Find, wait_s: float) -> None:
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310 - as above
-            sys.stdout.write(response.read().decode() + "\n")
-    except urllib.error.HTTPError as error:
-        _fail(f"the simulator refused: {error.read().decode(errors='replace')}", 2)
-    except OSError as error:
-        _fail(f"no simulator answers at {control}: {error}", 1)
+        simulator = ControlClient(control)
+        before = simulator.get("/rest?after=1000000000")["request_count"]
+        sent = simulator.post(path, body)
+        _print(sent)
+        if not sent["delivered"]:
+            _fail("nobody got it: no shard of that guild is connected yet, or none with the intents for it", 1)
+        if wait_s:
+            _show_answers(lambda: list(find(simulator.get(f"/rest?after={before}")["requests"], sent)), wait_s)
+    except ControlError as error:
+        _fail(str(error), error.code)
+
+
+def _show_answers(look: Callable[[], list[dict[str, Any]]], wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    shown = 0
+    while True:
+        found = look()
+        for one in found[shown:]:
+            _print(one)
+        shown = len(found)
+        if bot_answers.is_complete(found):
+            return
+        if time.monotonic() > deadline:
+            _fail(f"no {'complete ' if shown else ''}answer of the bot within {wait_s:g} s", 1)
+        time.sleep(_POLL_S)
+
+
+def _print(body: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def _fail(text: str, code: int) -> None:

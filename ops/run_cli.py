@@ -21,8 +21,10 @@ from eventbus.parent import PARENT_GONE, tie_to_parent
 from eventbus.process import run_process, unless_stopped
 from eventbus.settings import command, run_command
 from ops.broker_node import BrokerNode
+from ops.errors import SimulatorFailedError
 from ops.fleet import Fleet
 from ops.line_printer import LinePrinter
+from ops.playground import suggestions
 from ops.run_settings import SIMULATOR_TOKEN, RunSettings
 from ops.supervisor import FIRST_BACKOFF_S, MAX_BACKOFF_S, Supervisor, describe_exit
 
@@ -86,10 +88,11 @@ async def _until_stopped(
 async def _start(settings: RunSettings, fleet: Fleet, broker: Broker, say: Callable[[str], None]) -> None:
     if settings.sim:
         shards = str(settings.shard_count or 2)
-        simulator = await fleet.start_simulator("--shards", shards, "--rate", str(settings.sim_rate))
+        control_file = str(settings.data_dir / "simulator.url")
+        simulator = await fleet.start_simulator(
+            "--shards", shards, "--rate", str(settings.sim_rate), "--control-file", control_file
+        )
         say(f"the simulated Discord is controlled at {simulator.control_url}")
-        say(f"try: gw-sim send message hello --control {simulator.control_url}")
-        say(f'try: gw-sim send interaction slash --options \'{{"name": "ping"}}\' --control {simulator.control_url}')
     fleet.add_coordinator()
     if settings.entrypoint is not None:
         directory = str((settings.entrypoint_dir or Path()).resolve())
@@ -112,6 +115,10 @@ async def _start(settings: RunSettings, fleet: Fleet, broker: Broker, say: Calla
     for _ in range(settings.worker_count):
         fleet.add_worker("--shards", "auto", "--capacity", str(capacity))
     say(f"{shard_count} shards, {settings.worker_count} workers, {settings.process_count} consumer processes")
+    if fleet.simulator is not None:
+        with contextlib.suppress(SimulatorFailedError):  # it is only advice
+            for line in await suggestions(fleet.simulator.control_url, shard_count):
+                say(f"try in another shell: {line}")
 
 
 async def _shard_count(broker: Broker, namespace: str) -> int:

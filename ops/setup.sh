@@ -1,5 +1,6 @@
 #!/bin/sh
 # Sets the project up: system packages, .venv with the locked packages, the oldest supported hikari for its test.
+# redis-server is for one test, of a cache in Redis: without root it is left out, and that test is skipped.
 #
 # Quiet, safe to repeat, and under a second when nothing changed. Details go to .run/setup.log.
 #   AMQP_URL  a broker that runs already: then rabbitmq-server is not needed
@@ -10,6 +11,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 
 log=.run/setup.log
+no_redis=.run/no-redis # it could not be installed: not tried again
 stamp=.venv/.set-up
 oldest_hikari=.tools/hikari-2.6.0
 lightbulb=.tools/lightbulb
@@ -46,6 +48,8 @@ fingerprint() {
 
 has_broker() { [ -n "${AMQP_URL:-}" ] || [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null; }
 
+has_redis() { command -v redis-server >/dev/null; }
+
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
 can_make_venvs() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
@@ -79,9 +83,13 @@ missing_packages() {
     fi
 }
 
+can_install() { command -v apt-get >/dev/null && root_prefix >/dev/null; }
+
+wants_redis() { ! has_redis && [ ! -e "$no_redis" ] && can_install; }
+
 allow_services_again() { $as_root rm -f "$policy"; }
 
-# Debian starts a service when its package is installed; the broker of this project is a private one.
+# Debian starts a service when its package is installed; the broker of this project is a private one, as is the Redis of its test.
 forbid_services() {
     if [ -e "$policy" ]; then
         return 0
@@ -100,7 +108,7 @@ install_packages() {
     command -v apt-get >/dev/null || fail "no apt-get here: install with your own tool what Debian calls ${packages% }, then run this again"
     as_root=$(root_prefix) || fail "$advice, then run this again"
     services_forbidden=no
-    forbid_services
+    forbid_services || fail "cannot write $policy, which keeps Debian from starting services"
     step "refreshing the package lists" "$advice" $as_root apt-get -qq -o DPkg::Lock::Timeout=120 update
     # shellcheck disable=SC2086
     step "installing ${packages% }" "$advice" $as_root env DEBIAN_FRONTEND=noninteractive \
@@ -109,12 +117,11 @@ install_packages() {
         allow_services_again
         trap - EXIT INT TERM HUP
     fi
-    case $packages in *rabbitmq-server*)
-        if [ -d /run/systemd/system ]; then # else the system-wide broker would start with the machine
-            $as_root systemctl disable rabbitmq-server >>"$log" 2>&1 || true
-        fi
-        ;;
-    esac
+    if [ -d /run/systemd/system ]; then # else they would start with the machine
+        for service in rabbitmq-server redis-server; do
+            case $packages in *$service*) $as_root systemctl disable "$service" >>"$log" 2>&1 || true ;; esac
+        done
+    fi
 }
 
 make_venv() {
@@ -137,7 +144,7 @@ install_python_packages() {
 }
 
 wanted=$(fingerprint)
-if has_broker && [ -x "$python" ] && [ -d "$oldest_hikari" ] && [ -d "$lightbulb" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+if has_broker && ! wants_redis && [ -x "$python" ] && [ -d "$oldest_hikari" ] && [ -d "$lightbulb" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
     exit 0
 fi
 
@@ -145,7 +152,15 @@ mkdir -p .run || fail "cannot write into $root: run this as the user who owns it
 : >"$log" || fail "cannot write $root/$log: run this as the user who owns it"
 began=$(date +%s)
 missing=$(missing_packages)
-[ -z "$missing" ] || install_packages "$missing"
+if [ -n "$missing" ]; then
+    ! wants_redis || missing="${missing}redis-server "
+    install_packages "$missing"
+elif wants_redis; then # in a subshell: what fails there is said, and the rest goes on
+    if ! (install_packages "redis-server "); then
+        touch "$no_redis"
+        say "going on without redis-server: one test is skipped"
+    fi
+fi
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || [ ! -d "$oldest_hikari" ] || [ ! -d "$lightbulb" ] || [ ! -x "$python" ]; then
     is_ours || make_venv
     rm -f "$stamp"

@@ -63,6 +63,10 @@ class SimulatorClient:
         """Send an interaction; its id and token."""
         return dict(orjson.loads(await self._call("POST", "/interaction", settings)))
 
+    async def commands(self) -> list[dict[str, Any]]:
+        """The application commands that the bot has registered, as Discord has them."""
+        return list(orjson.loads(await self._call("GET", "/commands")))
+
     async def rest_journal(self) -> dict[str, Any]:
         """What clients asked of REST: requests, `answers` by interaction id, unknown routes."""
         return dict(orjson.loads(await self._call("GET", "/rest")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from gateway_sim.rest.answer_log import AnswerLog
@@ -76,8 +77,12 @@ class RestJournal:
         """Whether exactly one try was made to answer this interaction, and accepted."""
         return [answer.outcome for answer in self.answers_of(interaction_id)] == ["accepted"]
 
-    def to_json(self) -> dict[str, Any]:
-        """All of it as a JSON object: counts, `unknown_routes`, `answers` by interaction id, `requests`."""
+    def to_json(self, *, after: int = 0) -> dict[str, Any]:
+        """All of it as a JSON object: counts, `unknown_routes`, `answers` by interaction id, `requests`.
+
+        `after`: leave out that many requests, the first ones over all time.
+        """
+        skipped = max(0, after - (self.request_count - len(self.requests)))
         return {
             "request_count": self.request_count,
             "rate_limited_count": self.rate_limited_count,
@@ -85,5 +90,5 @@ class RestJournal:
             "repeated_count": self.repeated_count,
             "unknown_routes": dict(self.unknown_routes),
             "answers": {key: [asdict(answer) for answer in answers] for key, answers in self._answers.items()},
-            "requests": [asdict(request) for request in self.requests],
+            "requests": [asdict(request) for request in islice(self.requests, skipped, None)],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -99,6 +100,42 @@ def test_a_killed_private_broker_is_started_again_and_the_shards_stay(running: s
     assert running.returncode == 0, rest
     assert any("the private RabbitMQ node ended" in line for line in said)
     assert rest.count("handed over") == 3, rest
+
+
+def test_what_gw_run_says_to_try_in_another_shell_is_answered_by_the_bot(
+    broker_url: str, namespace: str, tmp_path: Path
+) -> None:
+    bot = ["--entrypoint", "arc_bot:setup", "--entrypoint-dir", str(ROOT / "examples"), "--process-count", "1"]
+    with subprocess.Popen(
+        [str(GW_RUN), "--sim", "--sim-rate", "0", "--shard-count", "1", *bot],
+        cwd=tmp_path,
+        env=clean_environment(AMQP_URL=broker_url, GW_NAMESPACE=namespace),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        said = lines_until(process, "try in another shell: ", count=2)
+        slash, message = [line.partition("try in another shell: ")[2].strip() for line in said if "try in" in line]
+        elsewhere = in_another_shell(f"{slash} --wait 30", tmp_path.parent)
+        here = in_another_shell(f"{slash.partition(' --control')[0]} --wait 30", tmp_path)
+        unheard = in_another_shell(f"{message} --wait 0.1", tmp_path)
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=60)[0]
+
+    assert process.returncode == 0, rest
+    for done in (elsewhere, here):
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout.splitlines()[1])["answer"]["data"]["content"] == "Hello world!"
+    assert "no answer of the bot" in unheard.stderr  # it has no listener for messages
+    assert in_another_shell("gw-sim send message ping", tmp_path).returncode == 2
+
+
+def in_another_shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(GW_RUN.parent), os.environ["PATH"]])
+    environment = clean_environment(PATH=path)
+    return subprocess.run(
+        ["sh", "-c", command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=90, check=False
+    )
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -7,13 +7,13 @@ import contextlib
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = Path(sys.executable).parent
 WAIT_S = 60.0  # a machine that does much else
 STOP_S = 60.0
+NO_REQUESTS = 10**9
+"""After so many, the journal has none."""
 LIGHTBULB_PATH = os.pathsep.join(str(ROOT / ".tools" / one) for one in ("hikari-2.6.0", "lightbulb"))
 """lightbulb pins hikari 2.6, the others run with 2.7: it has both for itself."""
 
@@ -55,8 +57,8 @@ class Simulator:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
-    def journal(self) -> Any:
-        return self.get("/rest")
+    def journal(self, after: int = 0) -> Any:
+        return self.get(f"/rest?after={after}")
 
     def rest(self, path: str) -> Any:
         """Ask Discord's REST, as the bot."""
@@ -77,6 +79,8 @@ class Process:
 
     popen: subprocess.Popen[bytes]
     log_file: Path
+    is_asked: bool = False
+    """Whether it was asked to stop."""
 
     def log(self) -> list[dict[str, Any]]:
         lines = self.log_file.read_text().splitlines()
@@ -96,9 +100,14 @@ class Process:
         self.popen.kill()
         self.popen.wait(STOP_S)
 
+    def ask_to_stop(self) -> None:
+        self.is_asked = True
+        self.popen.terminate()
+
     def stop(self) -> int:
-        if self.popen.poll() is None:
-            self.popen.send_signal(signal.SIGTERM)
+        """Its exit code. A second signal would force it."""
+        if not self.is_asked:
+            self.ask_to_stop()
         return self.popen.wait(WAIT_S)
 
 
@@ -171,7 +180,7 @@ class Pool:
     _first_request: int = 0
 
     def __post_init__(self) -> None:
-        self._first_request = self.world.simulator.journal()["request_count"]
+        self._first_request = self.world.simulator.journal(NO_REQUESTS)["request_count"]
 
     def add(self, count: int = 1) -> None:
         """Start `count` processes at once, and wait until all take deliveries."""
@@ -188,13 +197,15 @@ class Pool:
         return process
 
     def shrink(self, count: int) -> None:
-        """Stop all but `count`."""
-        while len(self.processes) > count:
-            assert self.processes.pop().stop() == 0
+        """Stop all but `count`, at once."""
+        self.processes, stopping = self.processes[:count], self.processes[count:]
+        for process in stopping:
+            process.ask_to_stop()
+        assert [process.stop() for process in stopping] == [0] * len(stopping)
 
     def requests(self, method: str, ending: str) -> list[dict[str, Any]]:
         """What the pool asked of REST."""
-        since = self.world.simulator.journal()["requests"][self._first_request :]
+        since = self.world.simulator.journal(self._first_request)["requests"]
         return [one for one in since if one["method"] == method and one["path"].partition("?")[0].endswith(ending)]
 
     # Interactions
@@ -207,16 +218,18 @@ class Pool:
 
     def ask(self, kind: str, **options: Any) -> dict[str, Any]:
         """Send an interaction; the callback that Discord accepted, and nothing but that one."""
-        return self.callback_of(self.send(kind, **options))
+        sent = self.send(kind, **options)
+        body = self.callback_of(sent)
+        assert [one["outcome"] for one in self.answers()[sent["id"]]] == ["accepted"]
+        return body
 
     def callback_of(self, sent: dict[str, Any]) -> dict[str, Any]:
-        """The one answer to an interaction that was sent."""
+        """The one answer to an interaction that Discord accepted."""
         eventually(lambda: self.accepted(sent["id"]), f"{sent['id']} is answered: {self.errors()}")
-        answers = self.world.simulator.journal()["answers"][sent["id"]]
-        assert [answer["outcome"] for answer in answers] == ["accepted"], answers
         path = f"/interactions/{sent['id']}/{sent['token']}/callback"
-        body: dict[str, Any] = self.requests("POST", path)[0]["body"]
-        return body
+        bodies = [one["body"] for one in self.requests("POST", path) if one["status"] < HTTPStatus.BAD_REQUEST]
+        assert len(bodies) == 1, bodies
+        return dict(bodies[0])
 
     def message_id_of(self, sent: dict[str, Any]) -> str | None:
         """The message that the answer made, once there is one."""
@@ -226,8 +239,12 @@ class Pool:
 
     def accepted(self, interaction_id: str) -> int:
         """How many answers to it Discord accepted."""
-        answers = self.world.simulator.journal()["answers"].get(interaction_id, ())
-        return sum(answer["outcome"] == "accepted" for answer in answers)
+        return sum(answer["outcome"] == "accepted" for answer in self.answers().get(interaction_id, ()))
+
+    def answers(self) -> dict[str, list[dict[str, Any]]]:
+        """Every try to answer an interaction, by the interaction's id."""
+        answers: dict[str, list[dict[str, Any]]] = self.world.simulator.journal(NO_REQUESTS)["answers"]
+        return answers
 
     def says(self, kind: str, **options: Any) -> str:
         """The text with which an interaction is answered, deferred or not."""
@@ -238,7 +255,7 @@ class Pool:
 
     def _text(self, sent: dict[str, Any]) -> str | None:
         wanted = (f"/interactions/{sent['id']}/{sent['token']}/callback", f"/{sent['token']}", "/messages/@original")
-        for request in reversed(self.world.simulator.journal()["requests"]):
+        for request in reversed(self.world.simulator.journal(self._first_request)["requests"]):
             if sent["token"] in request["path"] and request["path"].partition("?")[0].endswith(wanted):
                 body = request["body"] or {}
                 if text := (body.get("content") or (body.get("data") or {}).get("content")):

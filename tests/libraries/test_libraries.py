@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hikari
 import pytest
 
-from tests.libraries.rig import eventually
+from tests.libraries.rig import NO_REQUESTS, eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from tests.libraries.rig import Pool
 
 pytestmark = pytest.mark.timeout(400)  # the first test of a pool waits for its start
@@ -24,17 +26,8 @@ NAMES = {
     "crescent": COMMANDS,
     "tanjun": COMMANDS,
     "lightbulb": COMMANDS | {"poll", "form"},
-    "miru": {"panel", "poll", "form"},
+    "miru": COMMANDS | {"poll", "form"},
 }
-STICKY = "needs components and modals that come back to the process that showed them"
-
-
-@pytest.fixture
-def commands(pool: Pool) -> Pool:
-    """A pool whose bot has slash commands of its own."""
-    if pool.library == "miru":
-        pytest.skip("miru has components only: its bot takes its commands from arc")
-    return pool
 
 
 @pytest.fixture
@@ -42,13 +35,11 @@ def bound(pool: Pool) -> Pool:
     """A pool of a library whose components and modals may live in one process."""
     if pool.library not in ("lightbulb", "miru"):
         pytest.skip("this library has no views, menus or modals of its own")
-    if len(pool.processes) > 1:  # to enable these tests, delete this condition
-        pytest.skip(STICKY)
     return pool
 
 
 def test_the_group_syncs_its_commands_once(pool: Pool) -> None:
-    sent = pool.requests("PUT", "/commands")
+    sent = eventually(lambda: pool.requests("PUT", "/commands"), f"commands are sent: {pool.errors()}")
     assert [request["status"] for request in sent] == [200], pool.errors()
     assert {command["name"] for command in sent[0]["body"]} == NAMES[pool.library]
 
@@ -59,43 +50,43 @@ def test_every_process_runs_its_startup_hook_once(pool: Pool) -> None:
         assert len(process.logged("startup_hook")) == 1
 
 
-def test_a_slash_command_gets_its_options(commands: Pool) -> None:
-    assert commands.says("slash", name="greet", options={"name": "Ada", "times": 2}) == "Hello Ada! Hello Ada!"
-    assert commands.says("slash", name="greet", options={"name": "Grace"}) == "Hello Grace!"
+def test_a_slash_command_gets_its_options(pool: Pool) -> None:
+    assert pool.says("slash", name="greet", options={"name": "Ada", "times": 2}) == "Hello Ada! Hello Ada!"
+    assert pool.says("slash", name="greet", options={"name": "Grace"}) == "Hello Grace!"
 
 
-def test_subcommands_and_their_groups_are_found(commands: Pool) -> None:
-    assert commands.says("slash", name="tools", subcommands=["echo"], options={"text": "once more"}) == "once more"
-    assert commands.says("slash", name="tools", subcommands=["math", "add"], options={"a": 2, "b": 3}) == "5"
+def test_subcommands_and_their_groups_are_found(pool: Pool) -> None:
+    assert pool.says("slash", name="tools", subcommands=["echo"], options={"text": "once more"}) == "once more"
+    assert pool.says("slash", name="tools", subcommands=["math", "add"], options={"a": 2, "b": 3}) == "5"
 
 
-def test_an_option_is_completed(commands: Pool) -> None:
-    answer = commands.ask("autocomplete", name="greet", options={"name": "A"}, focused="name")
+def test_an_option_is_completed(pool: Pool) -> None:
+    answer = pool.ask("autocomplete", name="greet", options={"name": "A"}, focused="name")
     assert answer["type"] == CHOICES
     assert [choice["value"] for choice in answer["data"]["choices"]] == ["Ada", "Alan"]
 
 
-def test_a_permission_check_lets_some_in_and_refuses_others(commands: Pool) -> None:
-    assert commands.says("slash", name="secret") == "the secret"
-    assert commands.says("slash", name="secret", permissions=MEMBER_WITHOUT) == "you may not"
+def test_a_permission_check_lets_some_in_and_refuses_others(pool: Pool) -> None:
+    assert pool.says("slash", name="secret") == "the secret"
+    assert pool.says("slash", name="secret", permissions=MEMBER_WITHOUT) == "you may not"
 
 
-def test_a_deferred_answer_is_completed(commands: Pool) -> None:
-    assert commands.says("slash", name="slow") == "here it is"
+def test_a_deferred_answer_is_completed(pool: Pool) -> None:
+    assert pool.says("slash", name="slow") == "here it is"
 
 
-def test_user_and_message_commands_get_their_target(commands: Pool) -> None:
-    said = commands.says("user", name="Inspect")
+def test_user_and_message_commands_get_their_target(pool: Pool) -> None:
+    said = pool.says("user", name="Inspect")
     assert said.removeprefix("user ").isdecimal()
-    assert commands.says("message", name="Quote") == "> a message worth a command"
+    assert pool.says("message", name="Quote") == "> a message worth a command"
 
 
-def test_a_cooldown_is_counted_by_each_process(commands: Pool) -> None:
+def test_a_cooldown_is_counted_by_each_process(pool: Pool) -> None:
     """In memory, so that N processes let N through: docs/libraries.md."""
-    size = len(commands.processes)
-    first, *_, last = commands.world.simulator.member_ids()
+    size = len(pool.processes)
+    first, *_, last = pool.world.simulator.member_ids()
     user_id = last if size > 1 else first  # one who has not used it in the other pool
-    said = [commands.says("slash", name="once", user_id=user_id) for _ in range(6)]
+    said = [pool.says("slash", name="once", user_id=user_id) for _ in range(6)]
     assert set(said) <= {"done", "too soon"}
     assert 1 <= said.count("done") <= size
     assert said[0] == "done"
@@ -110,10 +101,10 @@ def test_buttons_and_menus_that_outlive_their_process_are_answered_by_any(pool: 
         assert pool.says("select", custom_id="panel:colour", values=["red"]) == "chose red"
 
 
-def test_a_modal_with_a_custom_id_of_its_own_is_answered_by_any(commands: Pool) -> None:
-    modal = commands.ask("slash", name="feedback")
+def test_a_modal_with_a_custom_id_of_its_own_is_answered_by_any(pool: Pool) -> None:
+    modal = pool.ask("slash", name="feedback")
     assert (modal["type"], modal["data"]["custom_id"]) == (MODAL, "feedback")
-    assert commands.says("modal_submit", custom_id="feedback", fields={"text": "nice"}) == "thanks: nice"
+    assert pool.says("modal_submit", custom_id="feedback", fields={"text": "nice"}) == "thanks: nice"
 
 
 def test_a_prefix_command_is_answered_once(pool: Pool) -> None:
@@ -144,28 +135,82 @@ def test_a_modal_that_lives_in_its_process_is_answered(bound: Pool) -> None:
     assert said == "bound thanks: nice"
 
 
-def test_a_killed_and_an_added_process_change_nothing(pool: Pool) -> None:
+def test_with_one_process_killed_and_one_added_each_interaction_is_answered_exactly_once(pool: Pool) -> None:
     size = len(pool.processes)
-    sent = [_ask_for_something(pool, number) for number in range(FLOW)]
+    flow = Flow(pool)
+    flow.send(FLOW)
     added = pool.start()
     while not added.logged("consuming"):
-        sent.append(_ask_for_something(pool, len(sent)))
+        flow.send(1)
         time.sleep(0.2)  # a start takes many seconds on a busy machine: a stream, not a flood
-    sent += [_ask_for_something(pool, number) for number in range(FLOW // 2)]
+    flow.send(FLOW // 2)
     pool.processes.pop(0).kill()
-    sent += [_ask_for_something(pool, number) for number in range(FLOW // 2)]
-    eventually(lambda: all(pool.accepted(one["id"]) for one in sent), f"all are answered: {pool.errors()}")
-    assert {pool.accepted(one["id"]) for one in sent} == {1}
+    before_the_kill = len(flow.sent)
+    flow.send(FLOW // 2)
+    answers = flow.answers()
+    assert [tries for tries in answers if tries.count("accepted") != 1] == []
+    assert all(len(tries) <= 2 for tries in answers[:before_the_kill])  # killed after it answered: another one tries
+    assert [tries for tries in answers[before_the_kill:] if len(tries) > 1] == []
+    assert flow.wrong() == []
     assert len(pool.requests("PUT", "/commands")) == 1
     assert len(pool.processes) == size
 
 
-def _ask_for_something(pool: Pool, number: int) -> dict[str, str]:
-    if pool.library == "miru":
-        return pool.send("button", custom_id="panel:press")
-    return pool.send("slash", name="greet", options={"name": str(number)})
+class Flow:
+    """Interactions of every kind that a bot has, one after the other, and whether each gets its own answer."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.sent: list[tuple[dict[str, Any], Callable[[dict[str, Any]], bool]]] = []
+
+    def send(self, count: int) -> None:
+        for _ in range(count):
+            number = len(self.sent)
+            kind, options, is_right = KINDS[number % len(KINDS)](str(number))
+            self.sent.append((self._pool.send(kind, **options), is_right))
+
+    def answers(self) -> list[list[str]]:
+        """The outcome of every try to answer, once each interaction is answered."""
+        ids = [sent["id"] for sent, _ in self.sent]
+
+        def all_answered() -> dict[str, Any] | None:
+            answers = self._pool.answers()
+            return answers if all(_accepted(answers.get(one, ())) for one in ids) else None
+
+        answers = eventually(all_answered, f"all are answered: {self._pool.errors()}")
+        return [[one["outcome"] for one in answers[interaction_id]] for interaction_id in ids]
+
+    def wrong(self) -> list[dict[str, Any]]:
+        """The accepted answers that belong to another interaction or command."""
+        bodies = [(self._pool.callback_of(sent), is_right) for sent, is_right in self.sent]
+        return [body for body, is_right in bodies if not is_right(body)]
+
+
+def _accepted(tries: Iterable[dict[str, Any]]) -> bool:
+    return any(one["outcome"] == "accepted" for one in tries)
+
+
+def _says(text: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda body: body["data"].get("content") == text
+
+
+KINDS: tuple[Callable[[str], tuple[str, dict[str, Any], Callable[[dict[str, Any]], bool]]], ...] = (
+    lambda n: ("slash", {"name": "greet", "options": {"name": n}}, _says(f"Hello {n}!")),
+    lambda n: ("slash", {"name": "tools", "subcommands": ["echo"], "options": {"text": n}}, _says(n)),
+    lambda _: (
+        "autocomplete",
+        {"name": "greet", "options": {"name": "G"}, "focused": "name"},
+        lambda body: [choice["value"] for choice in body["data"]["choices"]] == ["Grace"],
+    ),
+    lambda _: ("user", {"name": "Inspect"}, lambda body: body["data"]["content"].startswith("user ")),
+    lambda _: ("message", {"name": "Quote"}, _says("> a message worth a command")),
+    lambda _: ("button", {"custom_id": "panel:press"}, _says("pressed")),
+    lambda _: ("select", {"custom_id": "panel:colour", "values": ["blue"]}, _says("chose blue")),
+    lambda _: ("slash", {"name": "feedback"}, lambda body: body["data"]["custom_id"] == "feedback"),
+    lambda n: ("modal_submit", {"custom_id": "feedback", "fields": {"text": n}}, _says(f"thanks: {n}")),
+)
 
 
 def test_nothing_was_late_and_no_route_unknown(pool: Pool) -> None:
-    journal = pool.world.simulator.journal()
+    journal = pool.world.simulator.journal(NO_REQUESTS)
     assert (journal["late_count"], journal["unknown_routes"]) == (0, {})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import os
 import shutil
 import socket
 import subprocess
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sake
 
 from consumers import Bot
 from gateway_sim.world import World
@@ -23,22 +27,43 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-sake = pytest.importorskip("sake", reason="hikari-sake is not installed: run make setup")
-redis = pytest.importorskip("redis", reason="redis comes with hikari-sake: run make setup")
 REDIS = shutil.which("redis-server")
-pytestmark = pytest.mark.skipif(REDIS is None, reason="redis-server is not installed: run make setup")
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <StreamWriter:ResourceWarning")
+"""hikari-sake 1.1.2 closes its clients, and not the connection pools that it made for them."""
+MISSING = "redis-server is not installed: run make setup as root, or apt-get install redis-server"
 
 
 @pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    """A Redis of the test's own, on loopback, that stores nothing."""
+def redis_port(tmp_path: Path) -> Iterator[int]:
+    """A Redis of the test's own, on loopback, that stores nothing. Where changes are judged, there has to be one."""
+    if REDIS is None and not os.environ.get("CI"):
+        pytest.skip(MISSING)
+    assert REDIS is not None, MISSING
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(REDIS), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    command = [REDIS, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        yield f"redis://127.0.0.1:{port}"
+        yield port
         process.terminate()
+
+
+@pytest.fixture
+async def redis_url(redis_port: int) -> str:
+    await eventually(lambda: _answers(redis_port))
+    return f"redis://127.0.0.1:{redis_port}"
+
+
+async def _answers(port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.write(b"PING\r\n")
+    answer = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return answer == b"+PONG\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +85,11 @@ async def cache(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     from sake_cache import SakeCache  # noqa: PLC0415 - an example, found from here on
 
     opened = SakeCache(app=Bot("amqp://127.0.0.1/", "token").rest, event_manager=None, address=redis_url)
-    await eventually(lambda: _opens(opened))
+    await opened.open()
     yield opened
     await opened.close()
-
-
-async def _opens(cache: Any) -> bool:
-    try:
-        await cache.open()
-    except redis.RedisError:
-        return False
-    return True
+    del opened
+    gc.collect()  # here, where the warning of its connections is expected
 
 
 async def test_every_process_finds_in_redis_what_the_group_was_told(rig: Rig, redis_url: str, cache: Any) -> None:

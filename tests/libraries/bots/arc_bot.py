@@ -11,18 +11,32 @@ from tests.libraries.bots import contract
 
 
 def setup(bot: hikari.GatewayBotAware) -> None:
-    client = arc.GatewayClient(bot)
+    client = client_with_commands(bot)
     client.add_startup_hook(ready)
+    client.include(panel)
+
+    @client.listen()
+    async def on_component(event: hikari.InteractionCreateEvent) -> None:
+        if isinstance(event.interaction, hikari.ComponentInteraction):
+            await contract.answer_component(event.interaction)
+
+
+def client_with_commands(bot: hikari.GatewayBotAware) -> arc.GatewayClient:
+    """All commands but the panel, and the modal that one of them opens."""
+    client = arc.GatewayClient(bot)
     client.set_error_handler(refuse)
-    for command in (greet, secret, once, slow, panel, feedback, inspect_user, quote):
+    for command in (greet, secret, once, slow, feedback, inspect_user, quote):
         client.include(command)
     tools = client.include_slash_group("tools", "Tools")
     tools.include(echo)
     tools.include_subgroup("math", "Mathematics").include(add)
 
     @client.listen()
-    async def on_interaction(event: hikari.InteractionCreateEvent) -> None:
-        await contract.answer_component_or_modal(event.interaction)
+    async def on_modal(event: hikari.InteractionCreateEvent) -> None:
+        if isinstance(event.interaction, hikari.ModalInteraction):
+            await contract.answer_modal(event.interaction)
+
+    return client
 
 
 async def ready(_: arc.GatewayClient) -> None:

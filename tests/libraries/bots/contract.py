@@ -40,11 +40,21 @@ def feedback_row(rest: hikari.api.RESTClient) -> Any:
 
 async def answer_component_or_modal(interaction: object) -> None:
     """Answers what has a custom id of ours; leaves everything else to the library."""
-    create = hikari.ResponseType.MESSAGE_CREATE
     if isinstance(interaction, hikari.ComponentInteraction):
-        if interaction.custom_id == "panel:press":
-            await interaction.create_initial_response(create, "pressed")
-        elif interaction.custom_id == "panel:colour":
-            await interaction.create_initial_response(create, f"chose {interaction.values[0]}")
-    elif isinstance(interaction, hikari.ModalInteraction) and interaction.custom_id == "feedback":
-        await interaction.create_initial_response(create, f"thanks: {interaction.components[0].components[0].value}")
+        await answer_component(interaction)
+    elif isinstance(interaction, hikari.ModalInteraction):
+        await answer_modal(interaction)
+
+
+async def answer_component(interaction: hikari.ComponentInteraction) -> None:
+    if interaction.custom_id == "panel:press":
+        await interaction.create_initial_response(hikari.ResponseType.MESSAGE_CREATE, "pressed")
+    elif interaction.custom_id == "panel:colour":
+        said = f"chose {interaction.values[0]}"
+        await interaction.create_initial_response(hikari.ResponseType.MESSAGE_CREATE, said)
+
+
+async def answer_modal(interaction: hikari.ModalInteraction) -> None:
+    if interaction.custom_id == "feedback":
+        said = f"thanks: {interaction.components[0].components[0].value}"
+        await interaction.create_initial_response(hikari.ResponseType.MESSAGE_CREATE, said)

@@ -1,4 +1,7 @@
-"""A bot with hikari-miru: a persistent view that any process answers; a view and a modal bound to their process."""
+"""A bot with hikari-miru: a persistent view that any process answers; a view and a modal bound to their process.
+
+miru has no commands: its bot has arc's.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ import arc
 import hikari
 import miru
 
-from tests.libraries.bots import contract
+from tests.libraries.bots import arc_bot, contract
 
 
 def setup(bot: hikari.GatewayBotAware) -> None:
-    client = arc.GatewayClient(bot)
+    client = arc_bot.client_with_commands(bot)
     views = miru.Client.from_arc(client)
 
     @client.add_startup_hook
