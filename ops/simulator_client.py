@@ -63,6 +63,10 @@ class SimulatorClient:
         """Send an interaction; its id and token."""
         return dict(orjson.loads(await self._call("POST", "/interaction", settings)))
 
+    async def dispatch(self, **settings: object) -> None:
+        """Send a dispatch: `type`, `data`, `guild_id`, `intents`."""
+        await self._call("POST", "/dispatch", settings)
+
     async def rest_journal(self) -> dict[str, Any]:
         """What clients asked of REST: requests, `answers` by interaction id, unknown routes."""
         return dict(orjson.loads(await self._call("GET", "/rest")))
