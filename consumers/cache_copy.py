@@ -101,6 +101,7 @@ class CacheCopy:
 
     async def _load_generation(self) -> Generation | None:
         self._writer.clear()
+        self._judge = FillJudge()
         self.next_offset = None
         generation, self.filled = await self._generations.index()
         if generation is None:
@@ -135,6 +136,7 @@ class CacheCopy:
         except StreamGapError as error:
             self._note_loss(error)
             self._writer.clear()
+            self._judge = FillJudge()
             self.next_offset = None
             await self._catch_up()
 

@@ -42,8 +42,9 @@ SEEN_TIMEOUT_S = 30.0
 PROGRESS_EVERY_S = 30.0
 MOST_FAILED = 20
 """Then REST is in trouble, and the rest waits for the next try."""
-_TROUBLE = (RelayError, hikari.HikariError, aiohttp.ClientError, OSError, LookupError, TypeError, ValueError)
-"""TimeoutError is an OSError. The last three: a guild that nobody can read, or what answers is not Discord."""
+_ODD_ANSWER = (LookupError, TypeError, ValueError, AttributeError, AssertionError)
+"""Of hikari and of ours: a guild that nobody can read, or what answers is not Discord."""
+_TROUBLE = (RelayError, hikari.HikariError, aiohttp.ClientError, OSError, *_ODD_ANSWER)  # TimeoutError is an OSError
 
 
 class _Tally(NamedTuple):
