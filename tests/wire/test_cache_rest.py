@@ -66,7 +66,7 @@ async def asked(given: Answers, *, with_members: bool = True) -> AsyncIterator[G
         executor=None,
         http_settings=impl.HTTPSettings(),
         proxy_settings=impl.ProxySettings(),
-        token="token",  # noqa: S106 - no secret
+        token="token",
         token_type=hikari.TokenType.BOT,
         rest_url=f"http://{host}:{port}",
     )
