@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from consumers.cache_fill import GUILD_FILL, FillJudge, frames_of, guild_and_since
 from consumers.cache_records import GuildRecord, guild_id_of, pack, payload_of, shard_of_guild, unpack
 from consumers.errors import MalformedDispatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from consumers.cache_records import Frame
 
     Bodies = list[tuple[str, bytes]]
 
@@ -36,6 +39,7 @@ class GuildChanges:
         self._heavy = heavy
         self._changes: dict[int, list[_Change]] = {}
         self._identifies: list[_Identify] = []
+        self._judge = FillJudge()
 
     @property
     def guild_count(self) -> int:
@@ -46,14 +50,31 @@ class GuildChanges:
         """The guilds that something was said of."""
         return set(self._changes)
 
+    def note(self, offset: int, event_type: str, headers: Mapping[str, Any], body: bytes) -> None:
+        """An entry before the slice: it only says which fills count. Raises MalformedDispatchError."""
+        if event_type == GUILD_FILL:
+            self._judge.said(offset, guild_and_since(headers)[0])
+        elif body:
+            self._judge.hear(offset, event_type, headers, payload_of(body))
+
     def take(self, offset: int, event_type: str, headers: Mapping[str, Any], body: bytes) -> None:
         """An entry of the stream, in order. Raises MalformedDispatchError for one that says nothing."""
-        if event_type == "READY":
-            self._identifies.append(_identify(offset, headers, payload_of(body)))
+        if event_type == GUILD_FILL:
+            self._take_fill(offset, headers, body)
             return
-        guild_id = guild_id_of(event_type, payload_of(body)) if body else None
+        payload = payload_of(body) if body else {}
+        self._judge.hear(offset, event_type, headers, payload)
+        if event_type == "READY":
+            self._identifies.append(_identify(offset, headers, payload))
+            return
+        guild_id = guild_id_of(event_type, payload)
         if guild_id is not None:
             self._changes.setdefault(guild_id, []).append(_Change(offset, event_type, body))
+
+    def _take_fill(self, offset: int, headers: Mapping[str, Any], body: bytes) -> None:
+        guild_id, since = guild_and_since(headers)
+        if self._judge.counts(offset, guild_id, since):
+            self._changes.setdefault(guild_id, []).append(_Change(offset, GUILD_FILL, body))
 
     def is_untouched(self, guild_id: int) -> bool:
         """Whether the guild is what it was."""
@@ -69,10 +90,17 @@ class GuildChanges:
         record = _record(bodies, self._own_id) if removed_at < 0 else None
         for change in self._changes.get(guild_id, ()):
             if change.offset > removed_at:
-                record = apply(record, change.event_type, payload_of(change.body), own_id=self._own_id)
+                record = self._changed(record, change)
         if record is None:
             return []
         return [(event_type, pack(payload)) for event_type, payload in record.frames(heavy=self._heavy)]
+
+    def _changed(self, record: GuildRecord | None, change: _Change) -> GuildRecord | None:
+        if change.event_type != GUILD_FILL:
+            return apply(record, change.event_type, payload_of(change.body), own_id=self._own_id)
+        if not change.body:
+            return None
+        return record or _made_of(frames_of(change.body), self._own_id)
 
 
 def apply(record: GuildRecord | None, event_type: str, payload: dict[str, Any], *, own_id: int) -> GuildRecord | None:
@@ -90,9 +118,13 @@ def apply(record: GuildRecord | None, event_type: str, payload: dict[str, Any], 
 
 
 def _record(bodies: Bodies, own_id: int) -> GuildRecord | None:
+    return _made_of(((event_type, unpack(body)) for event_type, body in bodies), own_id)
+
+
+def _made_of(frames: Iterable[Frame], own_id: int) -> GuildRecord | None:
     record = None
-    for event_type, body in bodies:
-        record = apply(record, event_type, unpack(body), own_id=own_id)
+    for event_type, payload in frames:
+        record = apply(record, event_type, payload, own_id=own_id)
     return record
 
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing, suppress
+import time
+from contextlib import aclosing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import hikari
 
+from consumers.cache_fill import GUILD_FILL, FillJudge, guild_and_since
 from consumers.cache_generations import GENERATION_LOST, SLICE_BYTES
-from consumers.cache_past import CachePast
-from consumers.cache_records import unpack
+from consumers.cache_records import payload_of, unpack
+from consumers.cache_waiting import CacheWaiting
 from consumers.errors import CacheSlowError, MalformedDispatchError
 from consumers.frame import decode
+from eventbus.amqp.cache_streams import MAX_HOLE
 from eventbus.errors import BrokerLostError, QueueBusyError, RelayError, StreamGapError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from hikari.api import GatewayShard
 
+    from consumers.cache_fill import Filled
     from consumers.cache_generations import Generation, Generations
     from consumers.cache_writer import CacheWriter
     from consumers.dispatch import Dispatch
@@ -29,12 +33,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-WAIT_S = 5.0
-"""How long a dispatch waits for the copy to come so far."""
 LOAD_TIMEOUT_S = 600.0
 YIELD_EVERY = 20
 BIND_AGAIN_S = 60.0
-MAX_UNKNOWN_SESSIONS = 1000
 WRITE_CHECK_S = 5.0
 LOAD_AGAIN_S = 1.0
 WRITE_AFTER_BYTES_PER_GUILD = 8 << 10
@@ -65,10 +66,17 @@ class CacheCopy:
         self._listens = listens
         self._shard_of = shard_of
         self._any_shard = any_shard
-        self._past = CachePast()
-        self._awaited: dict[str, asyncio.Event] = {}
-        self._unknown_sessions: set[str] = set()
-        self._next_offset: int | None = None
+        self._waiting = CacheWaiting()
+        self._judge = FillJudge()
+        self._watch: Callable[[StreamEntry], None] | None = None
+        self._moved = asyncio.Event()
+        self.next_offset: int | None = None
+        """The entries of the stream before it are in this copy."""
+        self.filled: Filled | None = None
+        """The last check over REST, as the index said when this copy was loaded."""
+        self.lost = asyncio.Event()
+        self.lost_at = 0.0
+        """When entries were last found to be missing from the streams, in Unix seconds; `lost` is set then."""
         self._unwritten_bytes = 0
         self._refused: set[str] = set()
         self._must_bind = asyncio.Event()
@@ -93,8 +101,9 @@ class CacheCopy:
 
     async def _load_generation(self) -> Generation | None:
         self._writer.clear()
-        self._next_offset = None
-        generation = await self._generations.newest()
+        self._judge = FillJudge()
+        self.next_offset = None
+        generation, self.filled = await self._generations.index()
         if generation is None:
             return None
         try:
@@ -103,22 +112,32 @@ class CacheCopy:
                     self._apply(entry.event_type or "", self._any_shard(), unpack(entry.body))
                     await self._let_others_run(entry)
         except StreamGapError as error:
-            _log.warning(GENERATION_LOST, extra={"action": "cache_gap", "reason": str(error)})
+            self._note_loss(error)
             self._writer.clear()
             return None
-        self._next_offset = generation.upto
+        self.next_offset = generation.upto
+        for entry in await self._generations.recent(generation.upto):
+            self._judge_by(entry)
         return generation
+
+    def _note_loss(self, error: StreamGapError) -> None:
+        _log.warning(GENERATION_LOST, extra={"action": "cache_gap", "reason": str(error)})
+        self.lost_at = time.time()
+        self.lost.set()
 
     async def _catch_up(self) -> None:
         try:
-            async with aclosing(self._streams.read_to_end(None, self._next_offset)) as entries:
+            async with aclosing(self._streams.read_to_end(None, self.next_offset)) as entries:
                 async for entry in entries:
-                    self._take(entry)
+                    if self.next_offset is None and entry.offset > MAX_HOLE:
+                        self._note_loss(StreamGapError(self._streams.name(), 0, entry.offset))
+                    await self._take(entry)
                     await self._let_others_run(entry)
         except StreamGapError as error:
-            _log.warning(GENERATION_LOST, extra={"action": "cache_gap", "reason": str(error)})
+            self._note_loss(error)
             self._writer.clear()
-            self._next_offset = None
+            self._judge = FillJudge()
+            self.next_offset = None
             await self._catch_up()
 
     async def _let_others_run(self, entry: StreamEntry) -> None:
@@ -131,11 +150,11 @@ class CacheCopy:
         """Follow the stream for ever."""
         while True:
             try:
-                async with aclosing(self._streams.read(None, self._next_offset)) as entries:
+                async with aclosing(self._streams.read(None, self.next_offset)) as entries:
                     async for entry in entries:
-                        self._take(entry)
+                        await self._take(entry)
             except StreamGapError as error:
-                _log.warning(GENERATION_LOST, extra={"action": "cache_gap", "reason": str(error)})
+                self._note_loss(error)
                 await self._load_again()
 
     async def _load_again(self) -> None:
@@ -183,22 +202,39 @@ class CacheCopy:
             reason = "; ".join(str(error) for error in errors.exceptions)
             _log.warning("no generation of the cache", extra={"action": "cache_unwritten", "reason": reason})
 
-    def _take(self, entry: StreamEntry) -> None:
-        self._next_offset = entry.offset + 1
+    async def _take(self, entry: StreamEntry) -> None:
+        self.next_offset = entry.offset + 1
         self._unwritten_bytes += len(entry.body)
-        if entry.event_type not in self._writer.types:
-            return
+        if self._watch is not None:
+            self._watch(entry)
+        self._moved.set()
         try:
-            frame = _decode(entry)
+            if entry.event_type == GUILD_FILL:
+                await self._take_fill(entry)
+            elif entry.event_type in self._writer.types:
+                self._take_dispatch(entry, _decode(entry))
         except MalformedDispatchError as error:
-            self._refuse(entry.event_type, error)
-            return
+            self._refuse(entry.event_type or "", error)
+
+    async def _take_fill(self, entry: StreamEntry) -> None:
+        frames = self._judge.frames(entry.offset, entry.headers, entry.body, has_guild=self._writer.has_guild)
+        for event_type, payload in frames:
+            self._apply(event_type, self._any_shard(), payload)
+            await asyncio.sleep(0)
+
+    def _judge_by(self, entry: StreamEntry) -> None:
+        """An entry that the generation holds already: it only says which fills count."""
+        with suppress(MalformedDispatchError):
+            if entry.event_type == GUILD_FILL:
+                self._judge.said(entry.offset, guild_and_since(entry.headers)[0])
+            elif entry.event_type in self._writer.types:
+                self._judge.hear(entry.offset, entry.event_type, entry.headers, payload_of(entry.body))
+
+    def _take_dispatch(self, entry: StreamEntry, frame: Frame) -> None:
         dispatch = frame.dispatch
+        self._judge.hear(entry.offset, dispatch.type, entry.headers, frame.payload)
         event = self._apply(dispatch.type, self._shard_of(dispatch), frame.payload)
-        self._past.note(dispatch.session_id, dispatch.seq, event)
-        self._unknown_sessions.discard(dispatch.session_id)
-        if dispatch.message_id in self._awaited:
-            self._awaited[dispatch.message_id].set()
+        self._waiting.applied(dispatch, event)
 
     def _apply(self, event_type: str, shard: GatewayShard, payload: dict[str, Any]) -> hikari.Event | None:
         try:
@@ -217,30 +253,47 @@ class CacheCopy:
             extra={"action": "cache_refused", "type": event_type, "reason": repr(error)},
         )
 
+    # Filling
+
+    @property
+    def own_id(self) -> int:
+        """The bot's user."""
+        return int(self._any_shard().get_user_id())
+
+    @property
+    def guild_ids(self) -> frozenset[int]:
+        """The guilds that are there."""
+        return self._writer.guild_ids
+
+    def has_guild(self, guild_id: int) -> bool:
+        """Whether a guild is there."""
+        return self._writer.has_guild(guild_id)
+
+    def is_unavailable(self, guild_id: int) -> bool:
+        """Whether Discord said last that the guild cannot be reached."""
+        return self._writer.is_unavailable(guild_id)
+
+    @contextmanager
+    def watched_by(self, watch: Callable[[StreamEntry], None]) -> Iterator[None]:
+        """`watch` gets each entry as soon as `next_offset` is behind it, whatever parts are chosen."""
+        self._watch = watch
+        try:
+            yield
+        finally:
+            self._watch = None
+
+    async def come_to(self, offset: int) -> None:
+        """Return when the copy holds what stands before an offset. Raises TimeoutError."""
+        async with asyncio.timeout(LOAD_TIMEOUT_S):
+            while (self.next_offset or 0) < offset:
+                self._moved.clear()
+                await self._moved.wait()
+
     # Handling
 
     async def reach(self, dispatch: Dispatch) -> hikari.Event | None:
         """Wait until the cache has come to this dispatch; the event that was made there, if it is still known."""
-        if dispatch.type not in self._writer.types:
-            return None
-        if not self._is_passed(dispatch):
-            await self._wait(dispatch)
-        return self._past.event(dispatch.message_id)
-
-    def _is_passed(self, dispatch: Dispatch) -> bool:
-        return self._past.has_passed(dispatch.session_id, dispatch.seq) or dispatch.session_id in self._unknown_sessions
-
-    async def _wait(self, dispatch: Dispatch) -> None:
-        reached = self._awaited.setdefault(dispatch.message_id, asyncio.Event())
-        try:
-            async with asyncio.timeout(WAIT_S):
-                await reached.wait()
-        except TimeoutError:
-            if len(self._unknown_sessions) < MAX_UNKNOWN_SESSIONS:
-                self._unknown_sessions.add(dispatch.session_id)  # one that ended long ago: its backlog does not wait
-            _log.debug("the cache did not come so far", extra={"action": "cache_late", "message": dispatch.message_id})
-        finally:
-            self._awaited.pop(dispatch.message_id, None)
+        return await self._waiting.reach(dispatch) if dispatch.type in self._writer.types else None
 
 
 def _decode(entry: StreamEntry) -> Frame:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from contextlib import aclosing
-from typing import TYPE_CHECKING
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from consumers.cache_changes import GuildChanges
+from consumers.cache_fill import SPAN, Filled
 from consumers.errors import MalformedDispatchError
 from eventbus.errors import StreamGapError
 
@@ -24,7 +25,8 @@ _log = logging.getLogger(__name__)
 SLICE_BYTES = 64 << 20
 """How much of the stream a generation takes in: it is held in memory meanwhile."""
 WRITES_AT_ONCE = 50
-GENERATION_LOST = "the cache begins anew: guilds are missing until their shards identify"
+RECENT_TIMEOUT_S = 10.0
+GENERATION_LOST = "the cache begins anew: guilds are missing until they are fetched over REST or their shards identify"
 _ID_HEADER = "generation"
 _GUILD_HEADER = "guild"
 
@@ -42,6 +44,13 @@ class Generation(BaseModel):
     guild_count: int
 
 
+class Index(NamedTuple):
+    """The newest of what the index names."""
+
+    generation: Generation | None = None
+    filled: Filled | None = None
+
+
 class Generations:
     """Reads the newest generation of `streams`, and writes the next one."""
 
@@ -52,14 +61,41 @@ class Generations:
 
     async def newest(self) -> Generation | None:
         """The newest complete one. Raises BrokerLostError."""
-        found = None
+        return (await self.index()).generation
+
+    async def filled(self) -> Filled | None:
+        """The newest check of what is missing that ended well. Raises BrokerLostError."""
+        return (await self.index()).filled
+
+    async def index(self) -> Index:
+        """What the index says. Raises BrokerLostError."""
+        found = Index()
         async for entry in self.streams.read_to_end("index", None):
             try:
-                found = Generation.model_validate_json(entry.body) if entry.body else found
+                if entry.event_type == "GENERATION":
+                    found = found._replace(generation=Generation.model_validate_json(entry.body))
+                elif entry.event_type == "FILLED":
+                    found = found._replace(filled=Filled.model_validate_json(entry.body))
             except ValidationError as error:
                 _log.warning(
                     "an entry of the cache's index was refused", extra={"action": "index_refused", "reason": str(error)}
                 )
+        return found
+
+    async def recent(self, upto: int) -> list[StreamEntry]:
+        """The dispatches before offset `upto` by which fills are judged; none if the stream was cut there."""
+        found: list[StreamEntry] = []
+        try:
+            async with (
+                asyncio.timeout(RECENT_TIMEOUT_S),
+                aclosing(self.streams.read(None, max(0, upto - SPAN))) as entries,
+            ):
+                async for entry in entries:
+                    if entry.offset >= upto:
+                        return found
+                    found.append(entry)
+        except (StreamGapError, TimeoutError) as error:
+            _log.debug("nothing recent", extra={"action": "cache_recent", "reason": repr(error)})
         return found
 
     async def read(self, generation: Generation) -> AsyncGenerator[StreamEntry, None]:
@@ -112,6 +148,9 @@ class Generations:
     async def _collect(self, changes: GuildChanges, start: int | None, end: int) -> int:
         """Take a slice of the stream; the offset behind it."""
         size = 0
+        for entry in await self.recent(start) if start else ():
+            with suppress(MalformedDispatchError):
+                changes.note(entry.offset, entry.event_type or "", entry.headers, entry.body)
         async with aclosing(self.streams.read(None, start)) as entries:
             async for entry in entries:
                 if entry.offset >= end:

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from consumers.cache_copy import CacheCopy
+from consumers.cache_filler import CacheFiller
 from consumers.cache_generations import Generations
 from consumers.cache_writer import CacheWriter
 from eventbus.amqp.cache_streams import CacheStreams
@@ -41,14 +42,16 @@ class CacheService:
         chosen = self._chosen = parts.cache_parts
         self._link = Link(writing.broker, name=f"{name} cache")
         streams = CacheStreams(self._link, writing, names, heavy=chosen.heavy, types=chosen.streamed_types)
+        generations = Generations(streams, heavy=chosen.heavy)
         self.copy = CacheCopy(
             streams,
-            Generations(streams, heavy=chosen.heavy),
+            generations,
             CacheWriter(parts.entity_factory, parts.event_factory, parts.cache, chosen),
             listens=parts.event_manager.is_heard,
             shard_of=shard_of,
             any_shard=lambda: next(iter(shards().values())),
         )
+        self._filler = CacheFiller(self.copy, streams, generations, heavy=chosen.heavy, make_rest=parts.make_json_rest)
 
     async def open(self, intents: hikari.Intents, serve: Callable[[str, Service], None], *, timeout_s: float) -> None:
         """Return when the cache is complete; `serve(name, service)` runs what keeps it so. Raises RelayError."""
@@ -62,6 +65,7 @@ class CacheService:
         serve("cache", self.copy.keep)
         serve("cache bindings", self.copy.keep_bound)
         serve("cache generations", self.copy.keep_written)
+        serve("cache filler", self._filler.keep)
 
     async def reach(self, dispatch: Dispatch) -> hikari.Event | None:
         """Wait until the cache has come to a dispatch; the event with the state before it, if it is still known."""

@@ -27,6 +27,7 @@ class CacheWriter(impl.EventManagerImpl):
         self._types = parts.types
         self._made: hikari.Event | None = None
         self._guild_ids: set[int] = set()
+        self._unavailable_ids: set[int] = set()
         self.subscribe(hikari.GuildUpdateEvent, _ignore)  # else hikari makes none, and has no old guild
 
     @property
@@ -39,11 +40,20 @@ class CacheWriter(impl.EventManagerImpl):
         """The guilds that the bot is in, as far as this cache has come."""
         return frozenset(self._guild_ids)
 
+    def has_guild(self, guild_id: int) -> bool:
+        """Whether the bot is in a guild, as far as this cache has come."""
+        return guild_id in self._guild_ids
+
+    def is_unavailable(self, guild_id: int) -> bool:
+        """Whether Discord said last that the guild cannot be reached."""
+        return guild_id in self._unavailable_ids
+
     def clear(self) -> None:
         """Forget all but the own user."""
         me = self._kept.get_me()
         self._kept.clear()
         self._guild_ids.clear()
+        self._unavailable_ids.clear()
         if me is not None:
             self._kept.update_me(me)
 
@@ -54,7 +64,12 @@ class CacheWriter(impl.EventManagerImpl):
         if event_type == "READY":
             self._forget_others(shard, guilds_of_ready(payload))
             return None
-        self._note_guild(event_type, payload)
+        guild_id = guild_id_of(event_type, payload)
+        if guild_id is not None:
+            self._note_guild(guild_id, event_type, payload)
+            if event_type != "GUILD_DELETE" and guild_id not in self._guild_ids:
+                # Parts of a guild that is missing are no guild: hikari's views of it would raise.
+                return None
         self._made = None
         getattr(self, f"on_{event_type.lower()}")(shard, payload)
         return self._made
@@ -69,14 +84,17 @@ class CacheWriter(impl.EventManagerImpl):
             if shard_of_guild(guild_id, shard.shard_count) == shard.id:
                 self.apply("GUILD_DELETE", shard, {"id": str(guild_id)})
 
-    def _note_guild(self, event_type: str, payload: dict[str, Any]) -> None:
-        guild_id = guild_id_of(event_type, payload)
-        if guild_id is None or payload.get("unavailable"):
+    def _note_guild(self, guild_id: int, event_type: str, payload: dict[str, Any]) -> None:
+        if event_type not in {"GUILD_CREATE", "GUILD_DELETE"}:
             return
+        if payload.get("unavailable"):
+            self._unavailable_ids.add(guild_id)
+            return
+        self._unavailable_ids.discard(guild_id)
         if event_type == "GUILD_CREATE":
             self._guild_ids.add(guild_id)
             self._clear_guild(guild_id)
-        elif event_type == "GUILD_DELETE":
+        else:
             self._guild_ids.discard(guild_id)
 
     def _clear_guild(self, guild_id: int) -> None:

@@ -11,6 +11,7 @@ import hikari
 from hikari import impl
 
 from consumers.cache_parts import choose
+from consumers.cache_rest import JsonFactory
 from consumers.event_manager import EventManager
 from consumers.owner_rest import OwnerRestClient
 from consumers.voice import VoiceComponent
@@ -49,6 +50,8 @@ class HikariParts:
     event_manager: EventManager
     voice: VoiceComponent
     rest: OwnerRestClient
+    make_json_rest: Callable[[], impl.RESTClientImpl]
+    """Gives a client of its own that gives guilds as JSON."""
 
     @classmethod
     def build(
@@ -79,6 +82,15 @@ class HikariParts:
             cache=None if cache_parts.names else cache,  # else what feeds it changes it
             on_listeners_changed=on_listeners_changed,
         )
+        rest: dict[str, Any] = {
+            "executor": executor,
+            "http_settings": http_settings,
+            "proxy_settings": proxy_settings,
+            "rest_url": settings.rest_url,
+            "token": settings.token.get_secret_value(),
+            "token_type": hikari.TokenType.BOT,
+            **rest_options,
+        }
         return cls(
             http_settings=http_settings,
             proxy_settings=proxy_settings,
@@ -89,17 +101,8 @@ class HikariParts:
             event_factory=event_factory,
             event_manager=event_manager,
             voice=VoiceComponent(app, event_manager.waiters),
-            rest=OwnerRestClient(
-                cache=cache,
-                entity_factory=entity_factory,
-                executor=executor,
-                http_settings=http_settings,
-                proxy_settings=proxy_settings,
-                rest_url=settings.rest_url,
-                token=settings.token.get_secret_value(),
-                token_type=hikari.TokenType.BOT,
-                **rest_options,
-            ),
+            rest=OwnerRestClient(cache=cache, entity_factory=entity_factory, **rest),
+            make_json_rest=lambda: impl.RESTClientImpl(cache=None, entity_factory=JsonFactory(app), **rest),
         )
 
     async def start(self) -> None:

@@ -57,7 +57,8 @@ class Names:
     def cache(self, heavy: Iterable[str] = (), what: str | None = None) -> str:
         """Stream of what changes the guilds, with the `heavy` parts named.
 
-        `what`: `guilds` are its snapshots, `index` says where they lie, `writer` is the lock of who writes one.
+        `what`: `guilds` are its snapshots, `index` says where they lie, `writer` and
+        `filler` are the locks of who writes one and of who fetches guilds over REST.
         """
         return ".".join((self.namespace, "cache", *heavy, *((what,) if what else ())))
 

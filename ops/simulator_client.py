@@ -67,6 +67,10 @@ class SimulatorClient:
         """The application commands that the bot has registered, as Discord has them."""
         return list(orjson.loads(await self._call("GET", "/commands")))
 
+    async def dispatch(self, **settings: object) -> None:
+        """Send a dispatch: `type`, `data`, `guild_id`, `intents`."""
+        await self._call("POST", "/dispatch", settings)
+
     async def rest_journal(self) -> dict[str, Any]:
         """What clients asked of REST: requests, `answers` by interaction id, unknown routes."""
         return dict(orjson.loads(await self._call("GET", "/rest")))

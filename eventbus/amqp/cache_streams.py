@@ -20,6 +20,7 @@ from eventbus.errors import BrokerLostError, QueueBusyError, StreamGapError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
     from pamqp.common import FieldTable
@@ -204,12 +205,16 @@ class CacheStreams:
         async with broker_border(f"nothing is written to {self.name(kind)!r}", timeout_s=APPEND_TIMEOUT_S):
             await self._store.store(message, routing_key=self.name(kind))
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[None]:
+    def writing(self) -> AbstractAsyncContextManager[None]:
         """Be the only one who writes a generation. Raises QueueBusyError if another process is, BrokerLostError."""
+        return self.locked("writer")
+
+    @asynccontextmanager
+    async def locked(self, what: str) -> AsyncIterator[None]:
+        """Be the only one who does something. Raises QueueBusyError if another process does it, BrokerLostError."""
         connection = self._link.connection
-        lock = self.name("writer")
-        async with broker_border("no generation of the cache is written"):
+        lock = self.name(what)
+        async with broker_border(f"{lock!r} is not locked"):
             channel = await connection.channel(publisher_confirms=False)
             try:
                 await channel.declare_queue(lock, exclusive=True, auto_delete=True, timeout=METHOD_TIMEOUT_S)
@@ -218,7 +223,7 @@ class CacheStreams:
         try:
             yield
         finally:
-            async with broker_border("the lock of the cache's writer is left to the connection's end"):
+            async with broker_border(f"{lock!r} is left to the connection's end"):
                 await channel.queue_delete(lock)
                 await channel.close()
 

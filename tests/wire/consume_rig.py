@@ -56,10 +56,11 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet(broker_url: str) -> Iterator[Fleet]:
+def fleet(broker_url: str, *, guild_count: int = 4) -> Iterator[Fleet]:
     """Start them, and end them."""
     with contextlib.ExitStack() as ending:
-        simulator = [COMMANDS / "gw-sim", "--token", BOT_TOKEN, "--shards", str(SHARD_COUNT), "--guilds", "4"]
+        options = ("--token", BOT_TOKEN, "--shards", str(SHARD_COUNT), "--guilds", str(guild_count))
+        simulator = [COMMANDS / "gw-sim", *options]
         sim = ending.enter_context(_running(simulator, dict(os.environ), stdout=subprocess.PIPE))
         assert sim.stdout is not None
         rest_url = json.loads(sim.stdout.readline())["rest_url"]
