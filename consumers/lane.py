@@ -46,7 +46,9 @@ class Lane:
 
     def take(self, delivery: Delivery) -> None:
         """Line up a delivery."""
-        if not self._is_draining:
+        if self._is_draining:
+            delivery.end()
+        else:
             self._limits.enter(delivery.event_type, functools.partial(self._waiting.put_nowait, delivery))
 
     async def run(self) -> None:
@@ -77,6 +79,7 @@ class Lane:
     def _release(self, delivery: Delivery) -> None:
         self._slots.release()
         self._limits.leave(delivery.event_type)
+        delivery.end()
 
     async def drain(self) -> None:
         """Start nothing more, and wait until all that runs has ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aio_pika import DeliveryMode
 from aio_pika.exceptions import ChannelInvalidStateError
@@ -35,12 +35,35 @@ _ATTEMPTS_HEADER = "x-delivery-count"
 HEADERS_OF_A_COPY = frozenset({"failed_attempts", "unsettled_deliveries"})
 
 
+class Progress(Protocol):
+    """Who must know what of a partition has started, and what has ended."""
+
+    def begin(self, delivery: Delivery) -> bool:
+        """Its handlers are about to start; False if they must not."""
+
+    def end(self, delivery: Delivery) -> None:
+        """Nothing is done with it any more."""
+
+    def is_lost(self, delivery: Delivery) -> bool:
+        """Whether it was given back, unstarted."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
     """A message from `queue`. Settle it by `ack` or `requeue`; if its channel is gone, the broker delivers it again."""
 
     queue: str
     message: AbstractIncomingMessage = field(repr=False)
+    progress: Progress | None = field(default=None, repr=False)
+
+    def begin(self) -> bool:
+        """Its handlers are about to start. False: another process starts them, so that the order is kept."""
+        return self.progress is None or self.progress.begin(self)
+
+    def end(self) -> None:
+        """Nothing is done with it any more, settled or not."""
+        if self.progress is not None:
+            self.progress.end(self)
 
     @property
     def body(self) -> bytes:
@@ -80,9 +103,9 @@ class Delivery:
 
     @property
     def is_gone(self) -> bool:
-        """Whether its channel is closed, so that it cannot be settled any more."""
+        """Whether its channel is closed, or it was given back, so that it cannot be settled any more."""
         try:
-            return bool(self.message.channel.is_closed)
+            return bool(self.message.channel.is_closed) or (self.progress is not None and self.progress.is_lost(self))
         except ChannelInvalidStateError:  # how aio-pika says that it is closed
             return True
 
@@ -95,6 +118,8 @@ class Delivery:
         return await self._settle("requeue")
 
     async def _settle(self, how: str) -> bool:
+        if self.progress is not None and self.progress.is_lost(self):
+            return False
         try:
             async with broker_border("settle", timeout_s=SETTLE_TIMEOUT_S):
                 await (self.message.ack() if how == "ack" else self.message.nack(requeue=True))
