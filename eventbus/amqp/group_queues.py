@@ -153,6 +153,8 @@ class GroupQueues:
         shard_count = self._shard_count()
         if self._exchange is not None and (again or shard_count > self._placed_count):
             await self._exchange.place(self._queue_of("").channel, shard_count)
+            if shard_count != self._placed_count:
+                _log.info("shards have partitions", extra={"action": "shards_placed", "count": shard_count})
             self._placed_count = shard_count
 
     async def _bind_unanswered(self, event_type: str) -> None:

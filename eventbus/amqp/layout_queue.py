@@ -1,6 +1,6 @@
 """The broker's own check that all processes of a group share its dispatches in the same way.
 
-A queue with the layout's code among its arguments. Each process declares and consumes it: RabbitMQ refuses a declaration
+A queue with the layout as an argument. Each process declares and consumes it: RabbitMQ refuses a declaration
 with other arguments, and the queue goes with its last consumer.
 """
 
