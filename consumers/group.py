@@ -89,6 +89,16 @@ class Group:
         """The event types that this process bound."""
         return self._queues.bound
 
+    @property
+    def held_partitions(self) -> frozenset[int]:
+        """The partitions that this process consumes."""
+        return self._partitions.held if self._partitions is not None else frozenset()
+
+    @property
+    def placed_shard_count(self) -> int:
+        """How many shards of the fleet partitions were bound for; 0 of a group without partitions."""
+        return self._queues.placed_shard_count
+
     def request_sync(self) -> None:
         """Listeners came or went: bind and unbind soon."""
         self._changed.set()

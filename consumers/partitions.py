@@ -77,6 +77,11 @@ class Partitions:
         """As many shards as any process of the group knows of."""
         return self._pool.shard_count
 
+    @property
+    def held(self) -> frozenset[int]:
+        """What this process consumes."""
+        return frozenset(self._held)
+
     def grow(self, shard_count: int) -> None:
         """The fleet has so many shards: what was not used before is spread evenly, too."""
         if self._pool.grow(shard_count):

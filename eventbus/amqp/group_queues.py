@@ -86,6 +86,11 @@ class GroupQueues:
         """The event types that this process bound."""
         return self._bound
 
+    @property
+    def placed_shard_count(self) -> int:
+        """How many shards of the fleet partitions were bound for."""
+        return self._placed_count
+
     async def sync(self, *, again: bool = False) -> None:
         """Bind what came to be wanted, or `again` all that is; unbind what is no longer.
 

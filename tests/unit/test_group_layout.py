@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from consumers.bot import Options
+from consumers.settings import GroupSettings
 from eventbus.group_layout import MAX_PARTITIONS, GroupLayout, Ordering, bound_shards
 
 LAYOUTS = [GroupLayout(), *(GroupLayout(one, n) for one in ("guild", "shard") for n in range(1, MAX_PARTITIONS + 1))]
@@ -27,3 +29,9 @@ def test_a_layout_is_written_as_the_options_that_choose_it() -> None:
 @pytest.mark.parametrize(("shard_count", "bound"), [(1, 64), (32, 64), (33, 128), (64, 128), (1000, 2048)])
 def test_twice_as_many_shards_as_there_are_have_a_partition(shard_count: int, bound: int) -> None:
     assert bound_shards(shard_count) == range(bound)
+
+
+def test_a_bot_of_ones_own_has_the_options_of_the_command() -> None:
+    """Bot.from_settings takes what the class of options names: a setting that it forgot would silently not count."""
+    fields = GroupSettings.model_fields.keys() - {"amqp_url", "token"}
+    assert fields == Options.__annotations__.keys()
