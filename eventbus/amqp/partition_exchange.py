@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from eventbus.names import Names
 
 METHOD_TIMEOUT_S = 10.0
+PLACE_TIMEOUT_S = 600.0
+"""For the bindings of all shards: given up, they would close their channel, and begin again."""
 
 
 class PartitionExchange:
@@ -55,7 +57,7 @@ class PartitionExchange:
         *others, last = bound_shards(shard_count)
         for shard in others:
             await underlay.queue_bind(self._partition_of(shard), self._name, str(shard), nowait=True)
-        await underlay.queue_bind(self._partition_of(last), self._name, str(last), timeout=METHOD_TIMEOUT_S)
+        await underlay.queue_bind(self._partition_of(last), self._name, str(last), timeout=PLACE_TIMEOUT_S)
 
     def _partition_of(self, shard: int) -> str:
         return self._names.partition(self._group, shard % self._count)
