@@ -59,6 +59,8 @@ class Options(TypedDict, total=False):
     group: str
     prefetch: int
     limit: str
+    ordering: str
+    partitions: int
     handler_timeout_s: float
     max_age_s: float
     max_interaction_age_s: float

@@ -20,7 +20,7 @@ from consumers.copies import Copies
 from consumers.counters import Counters
 from consumers.delivery_path import DeliveryPath
 from consumers.errors import DiscordUnreachableError
-from consumers.failure_policy import FailurePolicy
+from consumers.failure_policy import ISOLATE_AFTER, ISOLATE_LATE, FailurePolicy
 from consumers.fleet_view import FleetView
 from consumers.fork_guard import guard_forks
 from consumers.gateway_commands import GatewayCommands
@@ -31,6 +31,7 @@ from consumers.settling import Settling
 from consumers.shard_connections import ShardConnections
 from consumers.shard_proxy import ShardProxy
 from consumers.staleness import Staleness
+from consumers.start_order import StartOrder
 from consumers.watchdog import Watchdog
 from eventbus.amqp.broker import Broker
 from eventbus.amqp.command_records import CommandRecords
@@ -43,6 +44,7 @@ from eventbus.amqp.presence_stream import PresenceWriter
 from eventbus.amqp.rpc import RpcClient
 from eventbus.coordinator_client import CoordinatorClient
 from eventbus.errors import ConfigurationError
+from eventbus.group_layout import Ordering
 from eventbus.messages import ExchangeRestored
 from eventbus.names import Names
 from eventbus.process import end_tasks
@@ -104,7 +106,12 @@ class Consumer:
                 delays=DelayQueues(self._link, names),
                 quarantine=Quarantine(self._link, names, settings.group),
             ),
-            FailurePolicy(settings.on_error, settings.max_attempts, settings.max_deliveries),
+            FailurePolicy(
+                settings.on_error,
+                settings.max_attempts,
+                settings.max_deliveries,
+                isolate_after=ISOLATE_LATE if settings.layout.is_partitioned else ISOLATE_AFTER,
+            ),
             staleness=Staleness(max_age_s=settings.max_age_s, max_interaction_age_s=settings.max_interaction_age_s),
             handler_timeout_s=settings.handler_timeout_s or None,
             on_exit=self._exit_with,
@@ -113,13 +120,16 @@ class Consumer:
             shard_of=self._shard_of,
             reach=self._cache.reach,
             owners=self._components.owners if self._components else None,
+            start_order=StartOrder(by_shard=settings.ordering is Ordering.SHARD),
         )
         if self._components is not None:
             self._components.handle_by(path.handle_for_another)
         self.group = Group(
             self._group_link,
+            self._link,
             names,
             settings.group,
+            layout=settings.layout,
             prefetch_count=settings.prefetch,
             limits=TypeLimits(settings.limits),
             wanted=parts.event_manager.wanted_types,
@@ -243,6 +253,7 @@ class Consumer:
             _log.info(sentence, extra={"action": "start_unfinished", "seconds": START_PATIENCE_S})
 
     async def _consume(self, tasks: asyncio.TaskGroup) -> None:
+        self.group.grow(len(self.shards))
         await self.group.open(timeout_s=self._settings.connect_timeout_s)
         for name, service in self.group.services():
             self._serve(tasks, name, service)

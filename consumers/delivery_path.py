@@ -16,7 +16,6 @@ from consumers.outcome import Outcome
 from consumers.owners import NotForwarded
 from consumers.seen import SeenDispatches, Sighting
 from consumers.staleness import Skip
-from consumers.start_order import StartOrder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from consumers.owners import Owners
     from consumers.settling import Settling
     from consumers.staleness import Staleness
+    from consumers.start_order import StartOrder
     from eventbus.amqp.deliveries import Delivery
 
 
@@ -57,6 +57,7 @@ class DeliveryPath:
         shard_of: Callable[[Dispatch], GatewayShard],
         reach: Callable[[Dispatch], Awaitable[hikari.Event | None]],
         owners: Owners | None,
+        start_order: StartOrder,
     ) -> None:
         self._manager = manager
         self._settling = settling
@@ -71,7 +72,7 @@ class DeliveryPath:
         self._owners = owners
         self._seen = SeenDispatches()
         self._former_holders = FormerHolders()
-        self._start_order = StartOrder()
+        self._start_order = start_order
 
     async def handle(self, delivery: Delivery) -> None:
         """Settle it, or leave it to the broker to deliver it again."""
@@ -166,12 +167,15 @@ class DeliveryPath:
                 return forwarded
             if forwarded is NotForwarded.LOST:
                 return None
-        return await self._handle_here(frame)
+        return await self._handle_here(frame, delivery)
 
-    async def _handle_here(self, frame: Frame) -> Outcome:
+    async def _handle_here(self, frame: Frame, delivery: Delivery | None = None) -> Outcome | None:
+        """None: its handlers must not start here any more."""
         if self._owners is not None:
             self._owners.claims.note(frame)
-        handling = await self._start(frame)
+        handling = await self._start(frame, delivery)
+        if handling is None:
+            return None
         try:
             await handling.finish(self._handler_timeout_s)
         except asyncio.CancelledError:
@@ -185,18 +189,19 @@ class DeliveryPath:
         self._counters.handled += outcome.is_good
         return outcome
 
-    async def _start(self, frame: Frame) -> Handling:
-        """Start its handlers, behind those of what came before in its guild."""
+    async def _start(self, frame: Frame, delivery: Delivery | None) -> Handling | None:
+        """Start its handlers, behind those of what came before in its guild; None if they must not start here."""
         place = self._start_order.line_up(frame)
-        if place is None:
-            made = await self._reach(frame.dispatch)
-            return self._manager.handle(frame, self._shard_of(frame.dispatch), made)
         try:
             made = await self._reach(frame.dispatch)
-            await place.come()
+            if place is not None:
+                await place.come()
+            if delivery is not None and not delivery.begin():
+                return None
             return self._manager.handle(frame, self._shard_of(frame.dispatch), made)
         finally:
-            place.leave()
+            if place is not None:
+                place.leave()
 
     async def handle_for_another(self, frame: Frame) -> Outcome | None:
         """Handle once what another process forwarded and settles; None if it is on its way to somebody else."""

@@ -12,6 +12,9 @@ STALE_INTERACTION_S = 15 * 60
 ISOLATE_AFTER = 2
 """Deliveries that ended unsettled until a dispatch is handled alone: one may be a deploy, two are a suspicion."""
 
+ISOLATE_LATE = 3
+"""The same where the order counts: what is isolated loses its place, and two processes may end one after another."""
+
 
 class OnError(StrEnum):
     """What to do with a dispatch of which a listener raised."""
@@ -36,12 +39,13 @@ class FailurePolicy:
     on_error: OnError = OnError.DEAD_LETTER
     max_attempts: int = 5
     max_deliveries: int = 5
+    isolate_after: int = ISOLATE_AFTER
 
     def admit(self, *, unsettled_count: int, is_isolated: bool) -> Admission:
         """`unsettled_count`: how often it was delivered before and never settled."""
         if unsettled_count >= self.max_deliveries:
             return Admission.DEAD_LETTER
-        if unsettled_count >= ISOLATE_AFTER and not is_isolated:
+        if unsettled_count >= self.isolate_after and not is_isolated:
             return Admission.ISOLATE
         return Admission.HANDLE
 

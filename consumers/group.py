@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING
 
 from consumers.lane import Lane
+from consumers.partitions import Partitions
 from eventbus.amqp.group_queues import LANES, GroupQueues, slot_count
 from eventbus.errors import BrokerLostError
 from eventbus.names import INTERACTION_LANE
@@ -17,26 +19,31 @@ if TYPE_CHECKING:
 
     from consumers.limits import TypeLimits
     from eventbus.amqp.deliveries import Delivery
-    from eventbus.amqp.link import DeliveryLink
+    from eventbus.amqp.link import DeliveryLink, Link
+    from eventbus.group_layout import GroupLayout
     from eventbus.names import Names
 
     Service = Callable[[], Coroutine[Any, Any, None]]
 
 _log = logging.getLogger(__name__)
 
+MAX_SHARD_COUNT = 10_000
+"""What a malformed dispatch may at most make a group bind."""
 BIND_AGAIN_S = 60.0
 """Bindings go with an exchange that is deleted, and nobody tells if another process declares it anew."""
 
 
 class Group:
-    """This process's share of a group. `link` serves nothing else: an alarm stops links that publish."""
+    """This process's share of a group. `link` only consumes, `publishing` publishes: an alarm stops links that do."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a process makes of a group
         self,
         link: DeliveryLink,
+        publishing: Link,
         names: Names,
         group: str,
         *,
+        layout: GroupLayout,
         prefetch_count: int,
         limits: TypeLimits,
         wanted: Callable[[], frozenset[str]],
@@ -61,13 +68,36 @@ class Group:
             group,
             prefetch_count=prefetch_count,
             wanted=wanted,
-            take=lambda lane, delivery: self._lanes[lane].take(delivery),
+            take=self._take,
+            layout=layout,
+            shard_count=lambda: self._partitions.shard_count if self._partitions else 1,
         )
+        self._partitions: Partitions | None = None
+        if layout.is_partitioned:
+            self._partitions = Partitions(
+                link,
+                publishing,
+                names,
+                group,
+                partition_count=layout.partition_count,
+                prefetch_count=prefetch_count,
+                take=functools.partial(self._take, None),
+            )
 
     @property
     def bound(self) -> frozenset[str]:
         """The event types that this process bound."""
         return self._queues.bound
+
+    @property
+    def held_partitions(self) -> frozenset[int]:
+        """The partitions that this process consumes."""
+        return self._partitions.held if self._partitions is not None else frozenset()
+
+    @property
+    def placed_shard_count(self) -> int:
+        """How many shards of the fleet partitions were bound for; 0 of a group without partitions."""
+        return self._queues.placed_shard_count
 
     def request_sync(self) -> None:
         """Listeners came or went: bind and unbind soon."""
@@ -79,6 +109,19 @@ class Group:
             self._must_bind_again = True
             self._changed.set()
 
+    def grow(self, shard_count: int) -> None:
+        """The fleet has so many shards."""
+        if self._partitions is not None and shard_count > self._partitions.shard_count:
+            self._partitions.grow(shard_count)
+            self._changed.set()
+
+    def _take(self, lane: str | None, delivery: Delivery) -> None:
+        if self._partitions is not None:
+            shard_count = delivery.headers.get("shard_count")
+            if isinstance(shard_count, int) and shard_count <= MAX_SHARD_COUNT:
+                self.grow(shard_count)
+        self._lanes[lane].take(delivery)
+
     async def open(self, *, timeout_s: float) -> None:
         """Declare, bind and consume. Raises BrokerUnreachableError, BrokerLostError or BrokerRefusedError."""
         await self._link.open(timeout_s=timeout_s)
@@ -86,7 +129,8 @@ class Group:
     def services(self) -> tuple[tuple[str, Service], ...]:
         """What runs as long as the group is open: name and coroutine function."""
         lanes = ((f"lane {lane or 'events'}", one.run) for lane, one in self._lanes.items())
-        return (("group link", self._link.keep), ("bindings", self._keep_bound), *lanes)
+        partitions = self._partitions.services() if self._partitions is not None else ()
+        return (("group link", self._link.keep), ("bindings", self._keep_bound), *lanes, *partitions)
 
     async def _keep_bound(self) -> None:
         while True:
@@ -105,6 +149,8 @@ class Group:
     async def drain(self) -> None:
         """Take no more, and wait until every handler ended and every delivery is settled."""
         await self._queues.stop()
+        if self._partitions is not None:
+            await self._partitions.stop()  # what it took starts before the lanes start nothing more
         _log.info("taking no more", extra={"action": "taking_no_more"})
         await asyncio.gather(*(lane.drain() for lane in self._lanes.values()))
 

@@ -49,7 +49,9 @@ class Lane:
 
     def take(self, delivery: Delivery) -> None:
         """Line up a delivery."""
-        if not self._is_closed:
+        if self._is_closed:
+            delivery.end()
+        else:
             self._open_count += 1
             self._has_ended.clear()
             self._limits.enter(delivery.event_type, functools.partial(self._waiting.put_nowait, delivery))
@@ -82,6 +84,7 @@ class Lane:
     def _release(self, delivery: Delivery) -> None:
         self._slots.release()
         self._limits.leave(delivery.event_type)
+        delivery.end()
         self._open_count -= 1
         if not self._open_count:
             self._has_ended.set()

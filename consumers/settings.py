@@ -12,6 +12,7 @@ from consumers.event_types import EVENT_CLASSES, WITHOUT_EVENT
 from consumers.failure_policy import MAX_ATTEMPTS, OnError
 from consumers.limits import parse_limits
 from consumers.staleness import FIRST_ANSWER_S
+from eventbus.group_layout import MAX_PARTITIONS, GroupLayout, Ordering
 from eventbus.settings import BotSettings, check_choice, check_name, setting
 
 MAX_PREFETCH = 10_000
@@ -42,6 +43,21 @@ class GroupSettings(BotSettings):
         help="deliveries of an event type that a process handles at once, such as MESSAGE_CREATE=10,TYPING_START=1",
         flags=["--limit"],
         env=["GW_LIMIT"],
+    )
+    ordering: Ordering = setting(
+        Ordering.NONE,
+        help="whose handlers start in order over all processes of the group: none, guild or shard",
+        flags=["--ordering"],
+        env=["GW_ORDERING"],
+        shown_default=Ordering.NONE.value,
+    )
+    partitions: int = setting(
+        16,
+        help="with --ordering guild or shard: parts of the group's dispatches, each for one process at a time",
+        flags=["--partitions"],
+        env=["GW_PARTITIONS"],
+        ge=1,
+        le=MAX_PARTITIONS,
     )
     handler_timeout_s: float = setting(
         1500.0,
@@ -136,10 +152,20 @@ class GroupSettings(BotSettings):
     def _on_error_is_known(cls, value: str) -> str:
         return check_choice(str(value).lower(), tuple(OnError))
 
+    @field_validator("ordering", mode="before")
+    @classmethod
+    def _ordering_is_known(cls, value: str) -> str:
+        return check_choice(str(value).lower(), tuple(Ordering))
+
     @field_validator("group")
     @classmethod
     def _group_is_a_name(cls, value: str) -> str:
         return check_name(value)
+
+    @property
+    def layout(self) -> GroupLayout:
+        """How the processes of the group share its dispatches."""
+        return GroupLayout(self.ordering, self.partitions)
 
     @property
     def limits(self) -> dict[str, int]:

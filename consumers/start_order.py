@@ -1,4 +1,4 @@
-"""Handlers of one guild's dispatches start in the order in which the dispatches came, whatever each waits for."""
+"""Handlers of one guild's (or shard's) dispatches start in the order in which these came, whatever each waits for."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def guild_of(frame: Frame) -> str | None:
 
 
 class Place:
-    """One dispatch's place in the line of its guild; `leave` must be called."""
+    """One dispatch's place in the line of its guild or shard; `leave` must be called."""
 
-    __slots__ = ("_gone", "_guild", "_line", "_previous")
+    __slots__ = ("_gone", "_key", "_line", "_previous")
 
-    def __init__(self, line: dict[str, Place], guild: str) -> None:
+    def __init__(self, line: dict[str, Place], key: str) -> None:
         self._line = line
-        self._guild = guild
-        self._previous = line.get(guild)
+        self._key = key
+        self._previous = line.get(key)
         self._gone = asyncio.Event()
-        line[guild] = self
+        line[key] = self
 
     async def come(self) -> None:
         """Wait for all that stand in front."""
@@ -42,17 +42,18 @@ class Place:
     def leave(self) -> None:
         """It has started, or never will."""
         self._gone.set()
-        if self._line.get(self._guild) is self:
-            del self._line[self._guild]
+        if self._line.get(self._key) is self:
+            del self._line[self._key]
 
 
 class StartOrder:
-    """The lines of all guilds in one process."""
+    """The lines of one process: of all guilds, or with `by_shard` of all shards."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_shard: bool = False) -> None:
+        self._by_shard = by_shard
         self._line: dict[str, Place] = {}
 
     def line_up(self, frame: Frame) -> Place | None:
         """Take a place behind what came before; None if there is nothing to keep in order."""
-        guild = guild_of(frame)
-        return None if guild is None else Place(self._line, guild)
+        key = f"{frame.dispatch.shard}/{frame.dispatch.shard_count}" if self._by_shard else guild_of(frame)
+        return None if key is None else Place(self._line, key)

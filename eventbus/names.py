@@ -38,6 +38,30 @@ class Names:
         """Fanout exchange on which a group's processes tell what they own; their queues are named after it."""
         return f"{self.namespace}.owners.{group}"
 
+    def partition(self, group: str, number: int) -> str:
+        """Queue of one partition of a group: the dispatches of its shards, in order."""
+        return self.group(group, f"partition-{number}")
+
+    def partition_owner(self, group: str, number: int) -> str:
+        """Exclusive queue of the connection that consumes a partition: the lock of who may."""
+        return f"{self.partition(group, number)}.owner"
+
+    def partitions(self, group: str, count: int) -> str:
+        """Direct exchange of a group that has `count` partitions; key = shard id."""
+        return f"{self.namespace}.partitions.{group}.{count}"
+
+    def unplaced(self, group: str) -> str:
+        """Fanout exchange of the dispatches of shards that no partition of the group is bound to yet."""
+        return f"{self.namespace}.partitions.{group}.unplaced"
+
+    def layout(self, group: str) -> str:
+        """Queue whose arguments say how a group's processes keep the order; it goes with the last of them."""
+        return f"{self.group(group)}.layout"
+
+    def pool(self, group: str) -> str:
+        """Fanout exchange on which a group's processes know each other; their queues are named after it."""
+        return f"{self.namespace}.pool.{group}"
+
     def dead(self, group: str) -> str:
         """Queue of a group's dead letters."""
         return f"{self.namespace}.dead.{group}"

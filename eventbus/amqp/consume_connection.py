@@ -7,6 +7,7 @@ published here, so that no alarm of the broker stops it.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -129,7 +130,8 @@ class ConsumeConnection(RawConnection):
     def __init__(self, broker: Broker) -> None:
         super().__init__(broker)
         self._consumptions: dict[int, Consumption] = {}
-        self._next_channel = FIRST_CONSUME_CHANNEL
+        self._new_channels = itertools.count(FIRST_CONSUME_CHANNEL)
+        self._free_channels: list[int] = []
         self._settling: list[bytes] = []
         self._settle_timer: asyncio.TimerHandle | None = None
 
@@ -138,22 +140,49 @@ class ConsumeConnection(RawConnection):
         """Connect and log in. Raises BrokerUnreachableError or BrokerRefusedError."""
         return await cls(broker).login(name)
 
-    # Queues; all raise BrokerLostError, and what RabbitMQ refuses closes the connection
+    # Queues and exchanges; all raise BrokerLostError, and what RabbitMQ refuses closes the connection
 
     async def declare_queue(self, queue: str, arguments: FieldTable) -> None:
         """Declare a durable queue."""
-        declare = commands.Queue.Declare(queue=queue, durable=True, arguments=arguments)
-        await self.ask(declare, commands.Queue.DeclareOk)
+        await self.ask(commands.Queue.Declare(queue=queue, durable=True, arguments=arguments), commands.Queue.DeclareOk)
 
     async def declare_own_queue(self, queue: str, arguments: FieldTable) -> None:
         """Declare a queue that goes with this connection."""
         declare = commands.Queue.Declare(queue=queue, exclusive=True, auto_delete=True, arguments=arguments)
         await self.ask(declare, commands.Queue.DeclareOk)
 
+    async def declare_exchange(self, exchange: str, kind: str, arguments: FieldTable | None = None) -> None:
+        """Declare a durable exchange."""
+        declare = commands.Exchange.Declare(
+            exchange=exchange, exchange_type=kind, durable=True, arguments=arguments or {}
+        )
+        await self.ask(declare, commands.Exchange.DeclareOk)
+
     async def bind(self, queue: str, exchange: str, routing_key: str) -> None:
         """Bind a queue; a binding that is there already is no error."""
         bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key)
         await self.ask(bind, commands.Queue.BindOk)
+
+    async def unbind(self, queue: str, exchange: str, routing_key: str) -> None:
+        """Take a binding away; one that is not there is no error."""
+        unbind = commands.Queue.Unbind(queue=queue, exchange=exchange, routing_key=routing_key)
+        await self.ask(unbind, commands.Queue.UnbindOk)
+
+    # The same without an answer: a refusal closes the connection later
+
+    def post(self, method: base.Frame) -> None:
+        """Send a method that wants no answer."""
+        self._send(method, self.declare_channel)
+
+    def declare_unanswered(self, exchange: str) -> None:
+        """Declare a durable topic exchange."""
+        self.post(commands.Exchange.Declare(exchange=exchange, exchange_type="topic", durable=True, nowait=True))
+
+    def bind_unanswered(self, queue: str, exchange: str, routing_key: str) -> None:
+        """Bind a queue."""
+        self.post(commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key, nowait=True))
+
+    # What may be refused, which closes nothing
 
     async def declare_event_exchange(self, exchange: str) -> str | None:
         """Declare a durable topic exchange: None, or why RabbitMQ refuses that."""
@@ -161,21 +190,9 @@ class ConsumeConnection(RawConnection):
         return await self.attempt(declare, commands.Exchange.DeclareOk)
 
     async def try_bind(self, queue: str, exchange: str, routing_key: str) -> str | None:
-        """Bind a queue: None, or why RabbitMQ refuses that, which closes nothing."""
+        """Bind a queue: None, or why RabbitMQ refuses that."""
         bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key)
         return await self.attempt(bind, commands.Queue.BindOk)
-
-    def bind_unanswered(self, queue: str, exchange: str, routing_key: str) -> None:
-        """Declare a durable topic exchange and bind a queue to it: a refusal closes the connection later."""
-        declare = commands.Exchange.Declare(exchange=exchange, exchange_type="topic", durable=True, nowait=True)
-        self._send(declare, self.declare_channel)
-        bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key, nowait=True)
-        self._send(bind, self.declare_channel)
-
-    async def unbind(self, queue: str, exchange: str, routing_key: str) -> None:
-        """Take a binding away; one that is not there is no error."""
-        unbind = commands.Queue.Unbind(queue=queue, exchange=exchange, routing_key=routing_key)
-        await self.ask(unbind, commands.Queue.UnbindOk)
 
     # Deliveries
 
@@ -191,7 +208,7 @@ class ConsumeConnection(RawConnection):
 
         `on_cancel()` is called if the queue is deleted; without it, that closes the connection.
         """
-        channel, self._next_channel = self._next_channel, self._next_channel + 1
+        channel = self._free_channels.pop() if self._free_channels else next(self._new_channels)
         await self.open_channel(channel)
         if prefetch_count is not None:
             await self.ask(commands.Basic.Qos(prefetch_count=prefetch_count), commands.Basic.QosOk, channel=channel)
@@ -206,6 +223,13 @@ class ConsumeConnection(RawConnection):
         """Take no more; what was delivered can still be settled."""
         cancel = commands.Basic.Cancel(consumer_tag=consumption.consumer_tag)
         await self.ask(cancel, commands.Basic.CancelOk, channel=consumption.channel)
+
+    async def leave(self, consumption: Consumption) -> None:
+        """Close the channel of a cancelled consumer: what it did not settle comes again."""
+        close = commands.Channel.Close(reply_code=200, reply_text="bye", class_id=0, method_id=0)
+        await self.ask(close, commands.Channel.CloseOk, channel=consumption.channel)
+        del self._consumptions[consumption.channel]
+        self._free_channels.append(consumption.channel)
 
     def settle(self, frame: bytes, batch: int) -> bool:
         """Write a settlement soon: when `batch` wait, or after SETTLE_DELAY_S; False if the connection is gone."""

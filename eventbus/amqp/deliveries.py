@@ -59,6 +59,19 @@ class Received(Protocol):
     def redelivered(self) -> bool | None: ...  # noqa: D102
 
 
+class Progress(Protocol):
+    """Who must know what of a partition has started, and what has ended."""
+
+    def begin(self, delivery: Delivery) -> bool:
+        """Its handlers are about to start; False if they must not."""
+
+    def end(self, delivery: Delivery) -> None:
+        """Nothing is done with it any more."""
+
+    def is_lost(self, delivery: Delivery) -> bool:
+        """Whether it was given back, unstarted."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
     """A message from `queue`. Settle it by `ack` or `requeue`; if its connection is gone, the broker delivers it again.
@@ -69,6 +82,16 @@ class Delivery:
     queue: str
     message: Received = field(repr=False)
     tagged: Tagged | None = field(default=None, repr=False)
+    progress: Progress | None = field(default=None, repr=False)
+
+    def begin(self) -> bool:
+        """Its handlers are about to start. False: another process starts them, so that the order is kept."""
+        return self.progress is None or self.progress.begin(self)
+
+    def end(self) -> None:
+        """Nothing is done with it any more, settled or not."""
+        if self.progress is not None:
+            self.progress.end(self)
 
     @property
     def body(self) -> bytes:
@@ -108,16 +131,22 @@ class Delivery:
 
     @property
     def is_gone(self) -> bool:
-        """Whether its connection is closed, so that it cannot be settled any more."""
-        return self.tagged is not None and self.tagged.is_gone
+        """Whether its connection is closed, or it was given back, so that it cannot be settled any more."""
+        is_lost = self.progress is not None and self.progress.is_lost(self)
+        return is_lost or (self.tagged is not None and self.tagged.is_gone)
 
     def ack(self) -> bool:
         """Have the broker forget it; False if it comes again because the connection is gone."""
-        return self.tagged is None or self.tagged.settle(requeue=False)
+        return self._settle(requeue=False)
 
     def requeue(self) -> bool:
         """Give it back to the queue; False if the connection is gone."""
-        return self.tagged is None or self.tagged.settle(requeue=True)
+        return self._settle(requeue=True)
+
+    def _settle(self, *, requeue: bool) -> bool:
+        if self.progress is not None and self.progress.is_lost(self):
+            return False
+        return self.tagged is None or self.tagged.settle(requeue=requeue)
 
 
 class DeadLetters:

@@ -11,7 +11,10 @@ from aio_pika import ExchangeType
 from eventbus.amqp.border import broker_border
 from eventbus.amqp.consume_connection import ensure_open
 from eventbus.amqp.deliveries import DEAD_LETTER_ARGUMENTS, QUARANTINE_LANE, Delivery
+from eventbus.amqp.layout_queue import LayoutQueue
+from eventbus.amqp.partition_exchange import PartitionExchange, find_former_partitions, remove_other_exchanges
 from eventbus.errors import BrokerLostError
+from eventbus.group_layout import GroupLayout
 from eventbus.names import INTERACTION_LANE
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ SYNC_TIMEOUT_S = 600.0
 """For all bindings: a busy connection answers each method late, and a call that is given up closes its channel."""
 DELIVERY_LIMIT = 20
 INTERACTION_CREATE = "INTERACTION_CREATE"
+NOT_PARTITIONED = GroupLayout()
 LANES: tuple[str | None, ...] = (None, INTERACTION_LANE, QUARANTINE_LANE)
 
 
@@ -40,7 +44,7 @@ def slot_count(lane: str | None, prefetch_count: int) -> int:
 
 
 class GroupQueues:
-    """The queues of one group on one link.
+    """The queues of one group on one link. Of a partitioned group, all but the partitions: it fills those.
 
     `wanted()` gives the event types to bind; `take(lane, delivery)` is called for every delivery, in order, and must
     not block. A type is unbound only after it was wanted in this process: what an earlier process bound stays.
@@ -55,8 +59,16 @@ class GroupQueues:
         prefetch_count: int,
         wanted: Callable[[], frozenset[str]],
         take: Callable[[str | None, Delivery], None],
+        layout: GroupLayout = NOT_PARTITIONED,
+        shard_count: Callable[[], int] = lambda: 1,
     ) -> None:
         self._names = names
+        self._layout = LayoutQueue(names, group, layout)
+        self._partition_count = layout.partition_count if layout.is_partitioned else None
+        self._exchange = PartitionExchange(names, group, self._partition_count) if self._partition_count else None
+        self._shard_count = shard_count
+        self._placed_count = 0
+        self._cleared: frozenset[str] = frozenset()
         self._group = group
         self._prefetch_count = prefetch_count
         self._wanted = wanted
@@ -72,6 +84,11 @@ class GroupQueues:
     def bound(self) -> frozenset[str]:
         """The event types that this process bound."""
         return self._bound
+
+    @property
+    def placed_shard_count(self) -> int:
+        """How many shards of the fleet partitions were bound for."""
+        return self._placed_count
 
     async def sync(self, *, again: bool = False) -> None:
         """Bind what came to be wanted, or `again` all that is; unbind what is no longer.
@@ -93,14 +110,22 @@ class GroupQueues:
                 _log.debug("not cancelled", extra={"action": "cancel_failed", "reason": repr(error)})
 
     async def _set_up(self, connection: ConsumeConnection) -> None:
+        await self._layout.claim(connection)
         await connection.declare_queue(self._names.dead(self._group), DEAD_LETTER_ARGUMENTS)
         for lane in LANES:
             await connection.declare_queue(self._names.group(self._group, lane), self._arguments)
         async with self._lock:
             self._connection = connection
+            if self._exchange is not None:
+                await self._exchange.declare(connection, self._arguments)
+                self._placed_count = 0
             await self._bind(self._wanted(), again=True)
+            former = await find_former_partitions(connection, self._names, self._group, self._partition_count or 0)
+            if former or self._exchange is not None:
+                await remove_other_exchanges(connection, self._names, self._group, self._partition_count)
         if not self._is_stopped:
             self._consumptions = [await self._consume(connection, lane) for lane in LANES]
+            self._consumptions += [await self._consume(connection, None, name) for name in former]
 
     @property
     def _arguments(self) -> FieldTable:
@@ -114,19 +139,64 @@ class GroupQueues:
     async def _bind(self, wanted: frozenset[str], *, again: bool) -> None:
         connection = ensure_open(self._connection)
         coming = sorted(wanted if again else wanted - self._bound)
+        await self._place(connection, again=again)
         for event_type in coming:  # without waiting for answers: a busy process would take many seconds
-            connection.bind_unanswered(self._queue_of(event_type), self._names.event(event_type), "#")
+            self._bind_unanswered(connection, event_type)
         for event_type in sorted(self._bound - wanted):
-            await connection.unbind(self._queue_of(event_type), self._names.event(event_type), "#")
+            await self._unbind(connection, event_type)
         if coming:  # the answer to this one comes behind all others, or their refusal does
-            await connection.bind(self._queue_of(coming[-1]), self._names.event(coming[-1]), "#")
+            await self._bind_answered(connection, coming[-1])
         self._bound = wanted
+        await self._clear_shared(connection, wanted)
+
+    async def _place(self, connection: ConsumeConnection, *, again: bool) -> None:
+        """Bind partitions to shards, if there are new ones or `again`."""
+        shard_count = self._shard_count()
+        if self._exchange is not None and (again or shard_count > self._placed_count):
+            await self._exchange.place(connection, shard_count)
+            if shard_count != self._placed_count:
+                _log.info("shards have partitions", extra={"action": "shards_placed", "count": shard_count})
+            self._placed_count = shard_count
+
+    def _partitions_of(self, event_type: str) -> PartitionExchange | None:
+        return None if event_type == INTERACTION_CREATE else self._exchange
+
+    def _bind_unanswered(self, connection: ConsumeConnection, event_type: str) -> None:
+        exchange, partitions = self._names.event(event_type), self._partitions_of(event_type)
+        connection.declare_unanswered(exchange)
+        if partitions is not None:
+            partitions.bind_unanswered(connection, exchange)
+        else:
+            connection.bind_unanswered(self._queue_of(event_type), exchange, "#")
+
+    async def _bind_answered(self, connection: ConsumeConnection, event_type: str) -> None:
+        exchange, partitions = self._names.event(event_type), self._partitions_of(event_type)
+        if partitions is not None:
+            await partitions.bind(connection, exchange)
+        else:
+            await connection.bind(self._queue_of(event_type), exchange, "#")
+
+    async def _unbind(self, connection: ConsumeConnection, event_type: str) -> None:
+        exchange, partitions = self._names.event(event_type), self._partitions_of(event_type)
+        if partitions is not None:
+            await partitions.unbind(connection, exchange)
+        else:
+            await connection.unbind(self._queue_of(event_type), exchange, "#")
+
+    async def _clear_shared(self, connection: ConsumeConnection, wanted: frozenset[str]) -> None:
+        """What the group bound before it was partitioned goes, but only now: rather some dispatches twice than none."""
+        if self._exchange is None:
+            return
+        for event_type in sorted(wanted - self._cleared - {INTERACTION_CREATE}):
+            await connection.unbind(self._queue_of(event_type), self._names.event(event_type), "#")
+        self._cleared |= wanted
 
     def _queue_of(self, event_type: str) -> str:
         return self._names.group(self._group, INTERACTION_LANE if event_type == INTERACTION_CREATE else None)
 
-    async def _consume(self, connection: ConsumeConnection, lane: str | None) -> Consumption:
-        queue = self._names.group(self._group, lane)
+    async def _consume(self, connection: ConsumeConnection, lane: str | None, name: str | None = None) -> Consumption:
+        """Consume a lane's queue; with `name`, a former partition as if it were that queue."""
+        queue = name or self._names.group(self._group, lane)
 
         def take(tagged: Tagged) -> None:
             self._take(lane, Delivery(queue, tagged.message, tagged))

@@ -6,7 +6,7 @@ import pytest
 
 from consumers.dispatch import Dispatch
 from consumers.errors import MalformedDispatchError
-from consumers.failure_policy import MAX_DELAY_S, Admission, FailurePolicy, OnError, delay_after
+from consumers.failure_policy import ISOLATE_LATE, MAX_DELAY_S, Admission, FailurePolicy, OnError, delay_after
 from consumers.frame import Frame, decode
 
 RETRY = FailurePolicy(OnError.RETRY, max_attempts=5, max_deliveries=5)
@@ -82,3 +82,9 @@ def test_an_interaction_is_as_old_as_its_id_says() -> None:
     assert interaction({"id": "what"}).interaction_age_s(1030.0) == 30
     assert interaction([]).interaction_age_s(1030.0) == 30
     assert read().interaction_age_s(1030.0) is None
+
+
+def test_where_the_order_counts_two_ends_in_a_row_cost_no_place() -> None:
+    policy = FailurePolicy(isolate_after=ISOLATE_LATE)
+    assert policy.admit(unsettled_count=2, is_isolated=False) is Admission.HANDLE
+    assert policy.admit(unsettled_count=3, is_isolated=False) is Admission.ISOLATE

@@ -55,3 +55,16 @@ async def test_what_is_ready_waits_for_what_came_before_in_its_guild_only() -> N
     await asyncio.gather(*tasks, return_exceptions=True)
     assert started == ["b1", "a1", "a3"]
     assert order.line_up(frame("MESSAGE_CREATE", {})) is None
+
+
+async def test_by_shard_even_what_concerns_no_guild_waits_for_what_came_before() -> None:
+    order = StartOrder(by_shard=True)
+    first = order.line_up(frame("MESSAGE_CREATE", {"guild_id": "1"}))
+    second = order.line_up(frame("MESSAGE_CREATE", {}))
+    assert first is not None
+    assert second is not None
+    coming = asyncio.create_task(second.come())
+    await asyncio.sleep(0)
+    assert not coming.done()
+    first.leave()
+    await coming

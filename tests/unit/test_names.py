@@ -16,6 +16,12 @@ def test_every_name_is_the_documented_one() -> None:
     assert names.commands("bot") == "gw.commands.bot"
     assert names.commands("bot", "0f") == "gw.commands.bot.0f"
     assert names.command_turn("bot") == "gw.commands.bot.turn"
+    assert names.partition("bot", 3) == "gw.group.bot.partition-3"
+    assert names.partition_owner("bot", 3) == "gw.group.bot.partition-3.owner"
+    assert names.partitions("bot", 16) == "gw.partitions.bot.16"
+    assert names.unplaced("bot") == "gw.partitions.bot.unplaced"
+    assert names.layout("bot") == "gw.group.bot.layout"
+    assert names.pool("bot") == "gw.pool.bot"
     assert names.worker("w1") == "gw.worker.w1"
     assert names.inbox("w1") == "gw.inbox.w1"
     assert (names.coordinator, names.shard, names.holder, names.control) == (

@@ -1,0 +1,37 @@
+"""The layout of a group: a code of its own for each, and room for shards that come."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumers.bot import Options
+from consumers.settings import GroupSettings
+from eventbus.group_layout import MAX_PARTITIONS, GroupLayout, Ordering, bound_shards
+
+LAYOUTS = [GroupLayout(), *(GroupLayout(one, n) for one in ("guild", "shard") for n in range(1, MAX_PARTITIONS + 1))]
+LAYOUTS = [GroupLayout(Ordering(one.ordering), one.partition_count) for one in LAYOUTS]
+
+
+def test_every_layout_has_a_code_of_its_own_which_says_what_it_is() -> None:
+    assert len({one.code for one in LAYOUTS}) == len(LAYOUTS)
+    assert all(GroupLayout.from_code(one.code) == one and one.code > 0 for one in LAYOUTS)
+
+
+def test_the_count_of_partitions_does_not_matter_to_a_group_without_them() -> None:
+    assert GroupLayout(Ordering.NONE, 16).code == GroupLayout(Ordering.NONE, 4).code
+
+
+def test_a_layout_is_written_as_the_options_that_choose_it() -> None:
+    assert str(GroupLayout(Ordering.GUILD, 16)) == "--ordering guild --partitions 16"
+    assert str(GroupLayout()) == "--ordering none"
+
+
+@pytest.mark.parametrize(("shard_count", "bound"), [(1, 64), (32, 64), (33, 128), (64, 128), (1000, 2048)])
+def test_twice_as_many_shards_as_there_are_have_a_partition(shard_count: int, bound: int) -> None:
+    assert bound_shards(shard_count) == range(bound)
+
+
+def test_a_bot_of_ones_own_has_the_options_of_the_command() -> None:
+    """Bot.from_settings takes what the class of options names: a setting that it forgot would silently not count."""
+    fields = GroupSettings.model_fields.keys() - {"amqp_url", "token"}
+    assert fields == Options.__annotations__.keys()
