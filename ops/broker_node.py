@@ -150,8 +150,8 @@ class BrokerNode:
             raise BrokerUnavailableError("The broker was never started: start it first.")
         return await self._node.wait()
 
-    async def ctl(self, *arguments: str, timeout_s: float = 30.0) -> str:
-        """Run rabbitmqctl against the node (1 to 2 s) and return what it prints; BrokerCommandError if it fails."""
+    async def ctl(self, *arguments: str, timeout_s: float = 120.0) -> str:
+        """Run rabbitmqctl against the node (1 to 2 s; many on a busy machine) and return what it prints; BrokerCommandError if it fails."""
         process = await asyncio.create_subprocess_exec(
             _program("rabbitmqctl"),
             "--quiet",
