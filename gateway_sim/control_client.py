@@ -11,7 +11,7 @@ from typing import Any
 CONTROL_FILE = Path(".run") / "simulator.url"
 """Where `gw-run --sim` leaves the control URL, in the folder that it runs in."""
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 30.0  # a full machine is slow, and still answers
 
 
 class ControlError(Exception):
