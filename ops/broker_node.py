@@ -151,7 +151,7 @@ class BrokerNode:
         return await self._node.wait()
 
     async def ctl(self, *arguments: str, timeout_s: float = 120.0) -> str:
-        """Run rabbitmqctl against the node (1 to 2 s; many on a busy machine) and return what it prints; BrokerCommandError if it fails."""
+        """Run rabbitmqctl against the node (1 to 2 s) and return what it prints; BrokerCommandError if it fails."""
         process = await asyncio.create_subprocess_exec(
             _program("rabbitmqctl"),
             "--quiet",
