@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aio_pika import ExchangeType
 from aio_pika.exceptions import ChannelNotFoundEntity
 
-from eventbus.group_layout import MAX_PARTITIONS, bound_shards
+from eventbus.group_layout import MAX_PARTITIONS
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -52,9 +52,9 @@ class PartitionExchange:
             )
 
     async def place(self, channel: AbstractChannel, shard_count: int) -> None:
-        """Bind the partitions to their shards, and to as many again."""
+        """Bind the partitions to their shards."""
         underlay = await channel.get_underlay_channel()
-        *others, last = bound_shards(shard_count)
+        *others, last = range(shard_count)
         for shard in others:
             await underlay.queue_bind(self._partition_of(shard), self._name, str(shard), nowait=True)
         await underlay.queue_bind(self._partition_of(last), self._name, str(last), timeout=PLACE_TIMEOUT_S)
