@@ -63,6 +63,7 @@ class GroupQueues:
         shard_count: Callable[[], int] = lambda: 1,
     ) -> None:
         self._names = names
+        self._link = link
         self._layout = LayoutQueue(link, names, group, layout)
         self._partition_count = layout.partition_count if layout.is_partitioned else None
         self._exchange = PartitionExchange(names, group, self._partition_count) if self._partition_count else None
@@ -227,6 +228,7 @@ class GroupQueues:
         """A channel was lost alone: start from a new connection, which sets everything up again."""
         if connection.is_closed or self._is_stopped:
             return
+        self._link.abandon(connection)
         _log.warning("channel lost, reconnecting", extra={"action": "channel_lost", "reason": reason})
         task = asyncio.create_task(close_quietly(connection), name="close after a lost channel")
         self._closers.add(task)

@@ -33,8 +33,11 @@ class HeldPartition:
     is not enough, since a cancelled consumer may still hold deliveries whose handlers have not started.
     """
 
-    def __init__(self, queue: AbstractQueue, channel: AbstractChannel, lock: str) -> None:
+    def __init__(
+        self, queue: AbstractQueue, channel: AbstractChannel, lock: str, *, is_ours: Callable[[], bool]
+    ) -> None:
         self._queue = queue
+        self._is_ours = is_ours
         self._channel = channel
         self._lock = lock
         self._tag = ""
@@ -66,7 +69,7 @@ class HeldPartition:
             channel = await link.open_channel(connection, confirms=False)
             await channel.set_qos(prefetch_count=prefetch_count, timeout=METHOD_TIMEOUT_S)
             queue = await channel.get_queue(queue_name, ensure=False)
-            held = cls(queue, channel, lock)
+            held = cls(queue, channel, lock, is_ours=lambda: link.is_current(connection))
             await held._consume(take)
         return held
 
@@ -88,7 +91,7 @@ class HeldPartition:
 
     def begin(self, delivery: Delivery) -> bool:
         """Its handlers are about to start; False if they must not."""
-        if delivery.is_gone:
+        if delivery.is_gone or not self._is_ours():
             return False
         self._unstarted.pop(delivery, None)
         self._changed.set()

@@ -58,6 +58,14 @@ class Link:
             raise BrokerLostError(f"the connection to RabbitMQ at {self._broker} is down; it is being opened again")
         return self._connection
 
+    def is_current(self, connection: AbstractConnection) -> bool:
+        """Whether nobody has begun to close it: its deliveries may be with another process before the close ends."""
+        return connection is self._connection and connection is not self._given_up and not connection.is_closed
+
+    def abandon(self, connection: AbstractConnection) -> None:
+        """Somebody else closes it now."""
+        self._given_up = connection
+
     def on_connect(self, callback: OnConnect) -> None:
         """Have `callback(connection)` awaited after every connect, in the order of registration."""
         self._callbacks.append(callback)
