@@ -118,6 +118,7 @@ class Member:
 
     async def open(self) -> None:
         await self._links[1].open(timeout_s=60)
+        self.group.grow(SHARDS)  # as a consumer does: else most shards have no partition at first
         await self.group.open(timeout_s=60)
         services = [service for _, service in self.group.services()]
         self._tasks = [asyncio.create_task(service()) for service in (self._links[1].keep, *services)]
