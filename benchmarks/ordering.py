@@ -41,7 +41,7 @@ SHARDS = 32
 GUILDS = 64
 BURST = 4
 """Dispatches of one guild in a row: what a shared queue puts out of order."""
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 600.0
 QUIET_S = 60.0
 PHASES = (2, 6, 3)
 TYPES = ("MESSAGE_DELETE", "GUILD_ROLE_DELETE")

@@ -46,11 +46,3 @@ class GroupLayout:
         """The options that choose it."""
         partitions = f" --partitions {self.partition_count}" if self.is_partitioned else ""
         return f"--ordering {self.ordering}{partitions}"
-
-
-def bound_shards(shard_count: int) -> range:
-    """The shard ids that partitions are bound to: more than there are, so that a fleet may grow before anybody binds.
-
-    A power of two: all processes of a group come to the same, also while the shard count grows.
-    """
-    return range(max(64, 1 << (2 * shard_count - 1).bit_length()))

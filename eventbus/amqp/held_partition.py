@@ -83,7 +83,7 @@ class HeldPartition:
 
     def begin(self, delivery: Delivery) -> bool:
         """Its handlers are about to start; False if they must not."""
-        if delivery.is_gone:
+        if delivery.is_gone or self._connection.is_ending:
             return False
         self._unstarted.pop(delivery, None)
         self._changed.set()

@@ -6,17 +6,13 @@ from typing import TYPE_CHECKING
 
 from pamqp import commands
 
-from eventbus.group_layout import MAX_PARTITIONS, bound_shards
+from eventbus.group_layout import MAX_PARTITIONS
 
 if TYPE_CHECKING:
     from pamqp.common import FieldTable
 
     from eventbus.amqp.consume_connection import ConsumeConnection
     from eventbus.names import Names
-
-METHOD_TIMEOUT_S = 10.0
-PLACE_TIMEOUT_S = 600.0
-"""For the bindings of all shards: given up, they would close their channel, and begin again."""
 
 
 class PartitionExchange:
@@ -41,8 +37,8 @@ class PartitionExchange:
             await connection.declare_queue(self._names.partition(self._group, number), partition_arguments(arguments))
 
     async def place(self, connection: ConsumeConnection, shard_count: int) -> None:
-        """Bind the partitions to their shards, and to as many again."""
-        *others, last = bound_shards(shard_count)
+        """Bind the partitions to their shards."""
+        *others, last = range(shard_count)
         for shard in others:
             connection.bind_unanswered(self._partition_of(shard), self._name, str(shard))
         await connection.bind(self._partition_of(last), self._name, str(last))

@@ -62,6 +62,8 @@ class RawConnection(asyncio.Protocol):
         self._attempt_channels = itertools.cycle(ATTEMPT_CHANNELS)
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[str] = self._loop.create_future()
+        self.is_ending = False
+        """It is closed, or we began to close it: its deliveries may be with another process already."""
         self.is_blocked = False
         self.frame_max = 131072
         self._received_at = self._loop.time()
@@ -134,6 +136,7 @@ class RawConnection(asyncio.Protocol):
 
     async def close(self) -> None:
         """Close in good order, within a bound."""
+        self.is_ending = True
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self.ask(
@@ -147,6 +150,7 @@ class RawConnection(asyncio.Protocol):
 
     def abort(self, reason: str) -> None:
         """Drop the connection now."""
+        self.is_ending = True
         if self._beat_timer is not None:
             self._beat_timer.cancel()
         if not self.closed.done():

@@ -1,12 +1,10 @@
-"""The layout of a group: a code of its own for each, and room for shards that come."""
+"""The layout of a group: a code of its own for each, and the options that choose it."""
 
 from __future__ import annotations
 
-import pytest
-
 from consumers.bot import Options
 from consumers.settings import GroupSettings
-from eventbus.group_layout import MAX_PARTITIONS, GroupLayout, Ordering, bound_shards
+from eventbus.group_layout import MAX_PARTITIONS, GroupLayout, Ordering
 
 LAYOUTS = [GroupLayout(), *(GroupLayout(one, n) for one in ("guild", "shard") for n in range(1, MAX_PARTITIONS + 1))]
 LAYOUTS = [GroupLayout(Ordering(one.ordering), one.partition_count) for one in LAYOUTS]
@@ -24,11 +22,6 @@ def test_the_count_of_partitions_does_not_matter_to_a_group_without_them() -> No
 def test_a_layout_is_written_as_the_options_that_choose_it() -> None:
     assert str(GroupLayout(Ordering.GUILD, 16)) == "--ordering guild --partitions 16"
     assert str(GroupLayout()) == "--ordering none"
-
-
-@pytest.mark.parametrize(("shard_count", "bound"), [(1, 64), (32, 64), (33, 128), (64, 128), (1000, 2048)])
-def test_twice_as_many_shards_as_there_are_have_a_partition(shard_count: int, bound: int) -> None:
-    assert bound_shards(shard_count) == range(bound)
 
 
 def test_a_bot_of_ones_own_has_the_options_of_the_command() -> None:
