@@ -8,6 +8,7 @@ published here, so that no alarm of the broker stops it.
 from __future__ import annotations
 
 import itertools
+import logging
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pamqp.common import FieldTable
 
     from eventbus.amqp.broker import Broker
+
+_log = logging.getLogger(__name__)
 
 SETTLE_DELAY_S = 0.005
 """What is settled within that time goes in one write."""
@@ -71,15 +74,16 @@ class Consumption:
         self,
         connection: ConsumeConnection,
         channel: int,
-        prefetch_count: int,
+        prefetch_count: int | None,
         take: Callable[[Tagged], None],
         on_cancel: Callable[[], None] | None,
     ) -> None:
         self.connection = connection
+        self.is_settled_at_once = prefetch_count is None
         self.on_cancel = on_cancel
         self.channel = channel
         self.consumer_tag = f"c{channel}"
-        self._batch = max(1, min(prefetch_count // 4, MAX_SETTLE_BATCH))
+        self._batch = max(1, min((prefetch_count or 1) // 4, MAX_SETTLE_BATCH))
         self._take = take
         self._tag = 0
         self._is_redelivered = False
@@ -116,9 +120,14 @@ class Consumption:
             self._complete(part)
 
     def _complete(self, body: bytes) -> None:
-        message = RawMessage(self._header, body, redelivered=bool(self._is_redelivered))
         self._parts = []
-        self._take(Tagged(self, self._tag, message))
+        try:
+            message = RawMessage(self._header, body, redelivered=bool(self._is_redelivered))
+            self._take(Tagged(self, self._tag, message))
+        except Exception:  # noqa: BLE001 - the border of one delivery: the connection lives, and the queue counts attempts
+            _log.exception("a delivery was not taken", extra={"action": "delivery_not_taken"})
+            if not self.is_settled_at_once:
+                self.settle(self._tag, requeue=True)
 
 
 class ConsumeConnection(RawConnection):
@@ -212,10 +221,11 @@ class ConsumeConnection(RawConnection):
         await self.open_channel(channel)
         if prefetch_count is not None:
             await self.ask(commands.Basic.Qos(prefetch_count=prefetch_count), commands.Basic.QosOk, channel=channel)
-        consumption = Consumption(self, channel, prefetch_count or 1, take, on_cancel)
+        consumption = Consumption(self, channel, prefetch_count, take, on_cancel)
         self._consumptions[channel] = consumption
-        tag, is_settled = consumption.consumer_tag, prefetch_count is None
-        consume = commands.Basic.Consume(queue=queue, consumer_tag=tag, no_ack=is_settled)
+        consume = commands.Basic.Consume(
+            queue=queue, consumer_tag=consumption.consumer_tag, no_ack=consumption.is_settled_at_once
+        )
         await self.ask(consume, commands.Basic.ConsumeOk, channel=channel)
         return consumption
 

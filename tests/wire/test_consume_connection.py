@@ -97,6 +97,23 @@ async def test_what_is_acknowledged_is_gone_and_what_is_given_back_comes_again(
     assert await ready_count(observer, queue) == 0
 
 
+async def test_what_nobody_can_take_is_given_back_alone(broker: Broker, queue: str, observer: AbstractChannel) -> None:
+    await put(observer, queue, aio_pika.Message(b"bad"), aio_pika.Message(b"good"))
+    came: list[tuple[bytes, bool]] = []
+
+    def take(tagged: Tagged) -> None:
+        came.append((tagged.message.body, tagged.message.redelivered))
+        if came[-1] == (b"bad", False):
+            raise ValueError("no AMQP")
+        tagged.settle(requeue=False)
+
+    async with opened(broker) as connection:
+        await connection.consume(queue, take, prefetch_count=10)
+        await eventually(lambda: sorted(came) == [(b"bad", False), (b"bad", True), (b"good", False)])
+        assert not connection.is_closed
+    assert await ready_count(observer, queue) == 0
+
+
 @pytest.mark.parametrize("prefetch_count", [1, 3, 100])
 async def test_the_prefetch_bounds_what_is_unsettled(
     broker: Broker, queue: str, observer: AbstractChannel, prefetch_count: int
