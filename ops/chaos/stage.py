@@ -106,6 +106,7 @@ def _environment(amqp_url: str) -> dict[str, str]:
         "GW_NAMESPACE": f"chaos-{secrets.token_hex(4)}",
         "GW_INTENTS": "ALL",
         "GW_MAX_INTERACTION_AGE": "0",  # late ones are handled too: what is skipped would count as lost
+        "GW_CONNECT_TIMEOUT": "120",  # a killed broker takes long to come back on a busy machine: no crash of ours
         "GW_LOG_FORMAT": "json",
         "RECORD_DETAILS": "1",
     }
