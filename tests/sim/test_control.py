@@ -178,8 +178,9 @@ def test_a_taken_port_is_one_sentence_and_exit_code_1(sim: Sim) -> None:
 async def test_send_makes_a_running_simulator_send(sim: Sim) -> None:
     async with GatewayClient(sim.gateway_url) as client:
         await client.start()
-        message = run("send", "message", "hello", "--control", sim.control_url)
-        interaction = run("send", "interaction", "slash", "--options", '{"name": "ping"}', "--control", sim.control_url)
+        to = ("--control", sim.control_url, "--wait", "0")  # no bot is there to answer
+        message = run("send", "message", "hello", *to)
+        interaction = run("send", "interaction", "slash", "--options", '{"name": "ping"}', *to)
         assert (message.returncode, interaction.returncode) == (0, 0), (message.stderr, interaction.stderr)
         created = (await client.until(t="MESSAGE_CREATE"))["d"]
         assert (created["id"], created["content"]) == (json.loads(message.stdout)["id"], "hello")
