@@ -10,19 +10,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import secrets
 import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import hikari
 
+from benchmarks.running_broker import open_broker
 from consumers import Bot
-from ops.broker_node import BrokerNode
 from ops.fleet import Fleet
 from ops.run_settings import SIMULATOR_TOKEN
 from ops.simulator_client import SimulatorClient
@@ -85,11 +82,8 @@ async def _fill(
 
 async def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     chosen = (arguments.guilds, arguments.large, arguments.parts)
-    if url := os.environ.get("AMQP_URL"):
-        return await measure(url, *chosen)
-    with tempfile.TemporaryDirectory() as directory:
-        async with BrokerNode(Path(directory)) as node:
-            return await measure(node.url, *chosen)
+    async with open_broker() as broker:
+        return await measure(broker.url, *chosen)
 
 
 def main() -> None:

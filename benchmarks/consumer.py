@@ -7,12 +7,9 @@ group's queue. CPU is the consumer's own, from its thousandth to its last. Envir
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import secrets
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,18 +20,15 @@ import aio_pika
 import hikari
 
 from benchmarks.running_broker import open_broker
+from benchmarks.small_fleet import running, small_fleet
 from eventbus.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from consumers import Bot
 
 COUNT = 20_000
 WARM_UP = 1_000
 TIMEOUT_S = 300.0
-TOKEN = "bot.token.of-the-benchmark"  # noqa: S105 - the simulator's
-COMMANDS = Path(sys.executable).parent
 USER = {"id": "3", "username": "u", "discriminator": "0", "avatar": None, "global_name": None}
 
 
@@ -58,31 +52,15 @@ def setup(bot: Bot) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-@contextlib.contextmanager
-def _running(name: str, *arguments: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([COMMANDS / name, *arguments], env=environment, stdout=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
 async def measure(url: str, count: int) -> dict[str, Any]:
     """Dispatches per second of one process, and its CPU in microseconds for each."""
-    names = Names(f"bench-{secrets.token_hex(4)}")
-    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as fleet:
+    with tempfile.TemporaryDirectory() as directory, small_fleet(url) as environment:
         result = Path(directory) / "result"
-        environment = os.environ | {"AMQP_URL": url, "GW_NAMESPACE": names.namespace, "DISCORD_TOKEN": TOKEN}
         environment |= {"BENCH_COUNT": str(count), "BENCH_RESULT": str(result)}
-        simulator = fleet.enter_context(_running("gw-sim", "--token", TOKEN, environment=environment))
-        ready = simulator.stdout.readline() if simulator.stdout else b"{}"
-        environment["GW_REST_URL"] = json.loads(ready)["rest_url"]
-        fleet.enter_context(_running("gw-coordinator", environment=environment))
-        await _fill(url, names, count)
+        await _fill(url, Names(environment["GW_NAMESPACE"]), count)
         bot = ("--entrypoint", "benchmarks.consumer:setup", "--entrypoint-dir", str(Path.cwd()))
-        consumer = fleet.enter_context(_running("gw-consume", *bot, environment=environment))
-        await asyncio.to_thread(consumer.wait, TIMEOUT_S)
+        with running("gw-consume", *bot, environment=environment) as consumer:
+            await asyncio.to_thread(consumer.wait, TIMEOUT_S)
         found: dict[str, Any] = json.loads(result.read_text())
         return found
 

@@ -18,7 +18,6 @@ import contextlib
 import itertools
 import json
 import os
-import secrets
 import signal
 import statistics
 import subprocess
@@ -31,11 +30,12 @@ from typing import TYPE_CHECKING, Any
 
 import aio_pika
 
+from benchmarks.running_broker import open_broker
+from benchmarks.small_fleet import COMMANDS, small_fleet
 from eventbus.names import Names
-from ops.broker_node import BrokerNode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 SHARDS = 32
 GUILDS = 64
@@ -45,8 +45,6 @@ START_TIMEOUT_S = 600.0
 QUIET_S = 60.0
 PHASES = (2, 6, 3)
 TYPES = ("MESSAGE_DELETE", "GUILD_ROLE_DELETE")
-TOKEN = "bot.token.of-the-benchmark"  # noqa: S105 - the simulator's
-COMMANDS = Path(sys.executable).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,27 +249,6 @@ async def cpu_us(environment: dict[str, str], directory: Path, *, count: int) ->
     return round((used[-1] - used[warm]) / (len(used) - warm) * 1e6)
 
 
-@contextlib.contextmanager
-def fleet(broker_url: str) -> Iterator[dict[str, str]]:
-    """A simulator and a coordinator; what a consumer of theirs needs."""
-    environment = {
-        **os.environ,
-        "AMQP_URL": broker_url,
-        "GW_NAMESPACE": f"order-{secrets.token_hex(4)}",
-        "DISCORD_TOKEN": TOKEN,
-    }
-    simulator = [COMMANDS / "gw-sim", "--token", TOKEN, "--shards", str(SHARDS), "--guilds", "32"]
-    with subprocess.Popen(simulator, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as sim:
-        assert sim.stdout is not None  # noqa: S101 - a pipe
-        environment["GW_REST_URL"] = json.loads(sim.stdout.readline())["rest_url"]
-        with subprocess.Popen([COMMANDS / "gw-coordinator"], env=environment, stderr=subprocess.DEVNULL) as coordinator:
-            try:
-                yield environment
-            finally:
-                coordinator.terminate()
-                sim.terminate()
-
-
 async def _main() -> int:
     orderings = sys.argv[1:] or ["none", "guild"]
     rate, seconds = float(os.environ.get("BENCH_RATE", "300")), float(os.environ.get("BENCH_SECONDS", "10"))
@@ -279,10 +256,8 @@ async def _main() -> int:
     is_good = True
     async with contextlib.AsyncExitStack() as ending:
         scratch = Path(ending.enter_context(tempfile.TemporaryDirectory()))
-        url = os.environ.get("AMQP_URL")
-        if not url:
-            url = (await ending.enter_async_context(BrokerNode(scratch / "broker"))).url
-        environment = ending.enter_context(fleet(url))
+        broker = await ending.enter_async_context(open_broker())
+        environment = ending.enter_context(small_fleet(broker.url, shards=SHARDS, guilds=32))
         for ordering in orderings:
             chosen = {**environment, "GW_GROUP": ordering, "GW_ORDERING": ordering}
             (directory := scratch / ordering).mkdir()

@@ -12,10 +12,7 @@ import contextlib
 import json
 import os
 import random
-import secrets
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,12 +21,11 @@ from typing import TYPE_CHECKING, Any
 import aio_pika
 import hikari
 
+from benchmarks.running_broker import open_broker
+from benchmarks.small_fleet import running, small_fleet
 from eventbus.names import INTERACTION_LANE, Names
-from ops.broker_node import BrokerNode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from consumers import Bot
 
 POOL = 3
@@ -37,8 +33,6 @@ RATE = int(os.environ.get("BENCH_RATE", "500"))
 SETTLE_S = 5.0
 PANELS = 10
 START_TIMEOUT_S = 120.0
-TOKEN = "bot.token.of-the-benchmark"  # noqa: S105 - the simulator's
-COMMANDS = Path(sys.executable).parent
 MODES = {
     "anywhere": {"GW_COMPONENTS_ANYWHERE": "1"},
     "sticky": {},
@@ -81,31 +75,15 @@ def setup(bot: Bot) -> None:
         (directory / f"{os.getpid()}.result").write_text(json.dumps({"latencies": latencies, **facts}))
 
 
-@contextlib.contextmanager
-def _running(name: str, *arguments: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([COMMANDS / name, *arguments], env=environment, stdout=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
 async def _measure(url: str, changes: dict[str, str], seconds: float) -> dict[str, Any]:
-    names = Names(f"bench-{secrets.token_hex(4)}")
-    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as fleet:
-        environment = os.environ | {"AMQP_URL": url, "GW_NAMESPACE": names.namespace, "DISCORD_TOKEN": TOKEN}
+    with tempfile.TemporaryDirectory() as directory, small_fleet(url, guilds=100) as environment:
         environment |= {"BENCH_DIR": directory, "GW_MAX_INTERACTION_AGE": "900", **changes}
-        simulator = fleet.enter_context(_running("gw-sim", "--token", TOKEN, environment=environment))
-        ready = simulator.stdout.readline() if simulator.stdout else b"{}"
-        environment["GW_REST_URL"] = json.loads(ready)["rest_url"]
-        fleet.enter_context(_running("gw-coordinator", environment=environment))
         with contextlib.ExitStack() as consumers:
             for _ in range(POOL):
                 bot = ("--entrypoint", "benchmarks.sticky:setup", "--entrypoint-dir", str(Path.cwd()))
-                consumers.enter_context(_running("gw-consume", *bot, environment=environment))
+                consumers.enter_context(running("gw-consume", *bot, environment=environment))
             messages = await _sent(Path(directory))
-            count = await _click(url, names, messages, seconds)
+            count = await _click(url, Names(environment["GW_NAMESPACE"]), messages, seconds)
         return _result(Path(directory), count)
 
 
@@ -172,12 +150,8 @@ def _result(directory: Path, count: int) -> dict[str, Any]:
 
 async def _main() -> None:
     seconds = float(os.environ.get("BENCH_SECONDS", "10"))
-    async with contextlib.AsyncExitStack() as stack:
-        url = os.environ.get("AMQP_URL")
-        if not url:
-            directory = stack.enter_context(tempfile.TemporaryDirectory())
-            url = (await stack.enter_async_context(BrokerNode(Path(directory)))).url
-        measured = {mode: await _measure(url, changes, seconds) for mode, changes in MODES.items()}
+    async with open_broker() as broker:
+        measured = {mode: await _measure(broker.url, changes, seconds) for mode, changes in MODES.items()}
     print(json.dumps({"rate": RATE, "pool": POOL, **measured}))
 
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -24,11 +22,12 @@ import aio_pika
 
 from benchmarks.conclusion import conclude
 from benchmarks.running_broker import open_broker
+from benchmarks.small_fleet import small_fleet
 from eventbus.names import Names
 from ops.chaos.reliability.bounds import Bound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 PROCESS_COUNT = 3
 ROUNDS = 1000
@@ -36,10 +35,8 @@ SILENT_EVERY = 10
 """Rounds in which nothing is sent."""
 WAIT_S, SILENT_WAIT_S = 30.0, 0.2
 START_S, UNBIND_S = 120.0, 90.0
-BOT_TOKEN = "bot.token.of-the-measurement"  # noqa: S105 - the simulator's
 EVENT_TYPE = "MESSAGE_CREATE"
 BOT = Path(__file__).with_name("waiting_bot.py")
-COMMANDS = Path(sys.executable).parent
 
 
 @dataclass
@@ -182,33 +179,11 @@ async def _bots(environment: dict[str, str], result: Result) -> AsyncIterator[li
                 await process.wait()
 
 
-@contextlib.contextmanager
-def _fleet(broker_url: str) -> Iterator[dict[str, str]]:
-    """A simulator and a coordinator; what a consumer of theirs needs."""
-    environment = {
-        **os.environ,
-        "AMQP_URL": broker_url,
-        "GW_NAMESPACE": f"waits-{time.time_ns()}",
-        "GW_GROUP": "main",
-        "DISCORD_TOKEN": BOT_TOKEN,
-    }
-    simulator = [COMMANDS / "gw-sim", "--token", BOT_TOKEN, "--shards", "1", "--guilds", "1"]
-    with subprocess.Popen(simulator, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as sim:
-        assert sim.stdout is not None  # noqa: S101 - a pipe
-        environment["GW_REST_URL"] = json.loads(sim.stdout.readline())["rest_url"]
-        with subprocess.Popen([COMMANDS / "gw-coordinator"], env=environment, stderr=subprocess.DEVNULL) as coordinator:
-            try:
-                yield environment
-            finally:
-                coordinator.terminate()
-                sim.terminate()
-
-
 async def _main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     async with open_broker() as broker:
-        with _fleet(broker.url) as environment:
-            result = await measure(environment, rounds)
+        with small_fleet(broker.url) as environment:
+            result = await measure({**environment, "GW_GROUP": "main"}, rounds)
     figures = {name: value for name, value in asdict(result).items() if name != "heard"}
     conclude(figures, (Bound("wrong", most=0), Bound("bindings_left", most=0)))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import aiormq.exceptions
@@ -46,7 +47,7 @@ class Connection(Protocol):
 C = TypeVar("C", bound=Connection)
 
 
-class KeptConnection(Generic[C]):
+class KeptConnection(ABC, Generic[C]):
     """One connection of a process. `open()` first, then `keep()` as a task, `close()` at the end."""
 
     def __init__(self, broker: Broker, *, name: str) -> None:
@@ -124,13 +125,13 @@ class KeptConnection(Generic[C]):
                 _log.debug("no broker yet", extra={"action": "broker_retry", "reason": str(error)})
             backoff_s = next_backoff(backoff_s)
 
+    @abstractmethod
     async def _connect_once(self) -> C:
         """One attempt. Raises BrokerUnreachableError or BrokerRefusedError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _watch(self, connection: C, lost: asyncio.Event) -> None:
         """Set `lost` when the connection is gone."""
-        raise NotImplementedError
 
     async def _connect(self) -> None:
         _end_if_cancelled()
