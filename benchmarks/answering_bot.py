@@ -1,6 +1,6 @@
 """A bot that answers every interaction over REST, and writes down which dispatches it handled: see deploy.py.
 
-One line for each, `message_id handled_at`, in a file of its own for each process; before the answer is sent. Answers
+One line for each, `message_id received_at handled_at` (by the worker, here), in a file of its own for each process; before the answer is sent. Answers
 are ephemeral: others would come back as messages.
 """
 
@@ -27,7 +27,7 @@ def setup(bot: Bot) -> None:
     def record() -> None:
         dispatch = consumers.current_dispatch()
         if dispatch is not None:
-            os.write(file, f"{dispatch.message_id} {time.time():.6f}\n".encode())
+            os.write(file, f"{dispatch.message_id} {dispatch.received_at:.6f} {time.time():.6f}\n".encode())
 
     @bot.listen()
     async def on_message(_: hikari.MessageCreateEvent) -> None:

@@ -91,11 +91,13 @@ class Traffic:
     def __init__(self, rows: Sequence[dict[str, Any]], lines: Sequence[str], answers: Sequence[dict[str, Any]]) -> None:
         self._answers = answers
         self.sent = {f"{row['session']}:{row['seq']}": row for row in rows}
+        self.received_at: dict[str, float] = {}
         self.handled_at: dict[str, float] = {}
         self.handled_twice = 0
         for line in lines:
-            message_id, at = line.split()
+            message_id, received_at, at = line.split()
             self.handled_twice += message_id in self.handled_at
+            self.received_at.setdefault(message_id, float(received_at))
             self.handled_at.setdefault(message_id, float(at))
 
     @property
@@ -121,12 +123,15 @@ class Traffic:
         """How many of a type were sent each second in between."""
         return sum(began_at <= row["at"] < ended_at for _, row in self._of(event_type)) / (ended_at - began_at)
 
-    def delays_ms(self, event_type: str, began_at: float, ended_at: float) -> list[float]:
-        """From gw-sim to the handler, of what was sent in between and handled."""
+    def delays_ms(
+        self, event_type: str, began_at: float, ended_at: float, *, to_worker: bool = False
+    ) -> list[float]:
+        """From gw-sim to the handler, or to the worker, of what was sent in between and handled."""
+        arrived_at = self.received_at if to_worker else self.handled_at
         return [
-            (self.handled_at[key] - row["at"]) * 1000
+            (arrived_at[key] - row["at"]) * 1000
             for key, row in self._of(event_type)
-            if key in self.handled_at and began_at <= row["at"] < ended_at
+            if key in arrived_at and began_at <= row["at"] < ended_at
         ]
 
     def waiting_at(self, event_type: str, at: float) -> int:

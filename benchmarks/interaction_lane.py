@@ -51,6 +51,9 @@ async def measure(broker: RunningBroker, *, seconds: float, messages: float) -> 
         "offered_share": round(per_second / messages, 3),
         "handled_per_s": round(handled / (ended_at - began_at)),
         "messages_waiting_at_the_end": traffic.waiting_at("MESSAGE_CREATE", ended_at),
+        **spread(
+            traffic.delays_ms("INTERACTION_CREATE", began_at, ended_at, to_worker=True), "to_worker", "ms", digits=1
+        ),
         **spread(traffic.delays_ms("INTERACTION_CREATE", began_at, ended_at), "to_handler", "ms", digits=1),
         **traffic.answer_figures(began_at, ended_at),
         "sent": len(traffic.sent),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -47,6 +48,7 @@ def run_main(name: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
     RelayError.
     """
     with exit_on_errors(name):
+        gc.freeze()  # modules are no garbage: a collection that looks at them all stops the event loop for 50 ms
         asyncio.run(_with_signals(main))
 
 

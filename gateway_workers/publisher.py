@@ -89,9 +89,9 @@ class DispatchPublisher:
         while not outlet.is_drained:
             await self._next_progress()
 
-    async def confirmed(self, mark: ConfirmedSeq) -> None:
-        """Wait until all that was added with `mark` is confirmed."""
-        while not mark.is_drained:
+    async def confirmed(self, mark: ConfirmedSeq, *, all_but: int = 0) -> None:
+        """Wait until what was added with `mark` is confirmed, but for the last `all_but` seqs."""
+        while mark.added - mark.confirmed > all_but:
             await self._next_progress()
 
     async def _next_progress(self) -> None:
