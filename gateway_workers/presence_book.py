@@ -11,7 +11,7 @@ from eventbus.gateway_payloads import check_presence_fields
 from eventbus.messages import PresenceRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
 USUAL: Final[dict[str, Any]] = {"since": None, "activities": [], "status": "online", "afk": False}
 """What Discord shows of a shard whose presence nobody set."""
@@ -58,7 +58,24 @@ class PresenceBook:
         if known is not None and known.offset > age:
             return False
         self._first = _Field(age, written_at, d)
-        return known is None or known.value != d
+        if known is None or known.value != d:
+            return True
+        self._outlive(d, age, known.written_at)
+        return False
+
+    def _outlive(self, names: Iterable[str], age: int, written_at: int) -> None:
+        """A first presence, stored again, changed nothing: so what rules is as old as it, and as far behind as the first.
+
+        Who finds only the later one in the stream takes it for new, until copies that are as old say what rules.
+        """
+        for name in names:
+            ruling = self._all.get(name)
+            for fields in self._by_shard.values():
+                own = fields.get(name)
+                if own is not None and own.offset < age and (ruling is None or own.offset >= ruling.offset):
+                    fields[name] = own._replace(offset=age, written_at=min(own.written_at, written_at))
+            if ruling is not None and ruling.offset < age:
+                self._all[name] = ruling._replace(offset=age, written_at=min(ruling.written_at, written_at))
 
     def clear(self) -> None:
         """Forget everything: the stream was deleted."""
@@ -87,16 +104,19 @@ class PresenceBook:
         if 0 not in held:
             return copies
         first = self._first
-        if first is not None and first.written_at < before:
-            copies.append(PresenceRecord(d=first.value, is_first=True, as_of=first.offset))
-        return copies + _copies(self._all, before, None)
+        if first is None or first.written_at >= before:
+            return copies + _copies(self._all, before, None)
+        copies.append(PresenceRecord(d=first.value, is_first=True, as_of=first.offset))
+        return copies + _copies(self._all, before, None, also=first.value)
 
 
-def _copies(fields: _Fields, before: int, shards: tuple[int, ...] | None) -> list[PresenceRecord]:
-    """One for each offset: a field must not look newer than it is."""
+def _copies(
+    fields: _Fields, before: int, shards: tuple[int, ...] | None, *, also: Container[str] = ()
+) -> list[PresenceRecord]:
+    """One for each offset: a field must not look newer than it is. `also` these fields, wherever they stand."""
     by_offset: dict[int, dict[str, Any]] = {}
     for name, field in fields.items():
-        if field.written_at < before:
+        if field.written_at < before or name in also:
             by_offset.setdefault(field.offset, {})[name] = field.value
     return [PresenceRecord(shards=shards, d=d, as_of=offset) for offset, d in by_offset.items()]
 
