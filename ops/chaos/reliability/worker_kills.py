@@ -42,7 +42,10 @@ class WorkerKills:
         """Nothing to prepare."""
 
     async def round(self, scene: Scene) -> dict[str, Any]:
-        """Kill a holder, start it again, wait until its shards are resumed elsewhere and nothing is missing."""
+        """Kill a holder, wait until its shards are resumed elsewhere and nothing is missing, start it again.
+
+        Not at once, because a start takes more than a second of CPU, which two busy cores do not have beside the load.
+        """
         holders = scene.holders()
         victim = holders[len(self._rounds) % len(holders)]
         await scene.room_for([victim])
@@ -52,9 +55,10 @@ class WorkerKills:
         scene.cast.kill(victim)
         if victim.child is not None:
             await victim.child.ended.wait()
-        scene.cast.fill(victim)
         takeovers = await scene.resumed(shards, killed_at)
         await scene.settle()
+        scene.cast.fill(victim)
+        await scene.until_ready([victim])
         repeated = scene.witness.repeated(shards, killed_at, time.time())
         figures = {
             "shards": len(shards),
