@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 0.05
 """Half of the 100 ms that are promised: the rest is for the confirms of a busy broker."""
-INTERVAL_OF_A_SHARD_S = 0.003
-MIN_INTERVAL_S = 0.02
-"""A worker with few shards writes more often: what it published since its last checkpoint comes twice if it dies."""
 MAX_UNCONFIRMED = 4
 """So many records may be on their way, so that a slow confirm delays none, and none pile up without a broker."""
 
@@ -41,13 +38,10 @@ class CheckpointWriter:
     async def keep(self) -> None:
         """Write what changed, for ever."""
         loop = asyncio.get_running_loop()
-        interval_s = MIN_INTERVAL_S
         while True:
-            await asyncio.sleep(interval_s)
+            await asyncio.sleep(INTERVAL_S)
             await self._publisher.confirmed(self._mark, all_but=MAX_UNCONFIRMED - 1)
-            current = tuple(self._current())
-            interval_s = min(max(MIN_INTERVAL_S, len(current) * INTERVAL_OF_A_SHARD_S), INTERVAL_S)
-            due = self._plan.due(current, loop.time())
+            due = self._plan.due(self._current(), loop.time())
             if due:
                 self._write(due)
 
