@@ -123,9 +123,7 @@ class Traffic:
         """How many of a type were sent each second in between."""
         return sum(began_at <= row["at"] < ended_at for _, row in self._of(event_type)) / (ended_at - began_at)
 
-    def delays_ms(
-        self, event_type: str, began_at: float, ended_at: float, *, to_worker: bool = False
-    ) -> list[float]:
+    def delays_ms(self, event_type: str, began_at: float, ended_at: float, *, to_worker: bool = False) -> list[float]:
         """From gw-sim to the handler, or to the worker, of what was sent in between and handled."""
         arrived_at = self.received_at if to_worker else self.handled_at
         return [

@@ -24,6 +24,7 @@ from eventbus.amqp.link import Link
 from eventbus.names import Names
 from tests.waiting import eventually
 from tests.wire import consume_rig
+from tests.wire.consume_rig import plain_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -407,3 +408,33 @@ async def test_promise_5_what_a_bot_could_not_handle_is_handled_once_after_the_m
         assert entry["seq"] == 2
         assert len(rig.recorded("message", content="odd")) == 1
         assert await desk.ready_count(rig.names.dead(rig.group)) == 0
+
+
+async def test_a_letter_of_a_partition_is_handled_after_the_group_got_fewer(
+    fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path
+) -> None:
+    async with consume_rig.rig(fleet, observer, tmp_path) as rig:
+        desk = Desk(fleet.broker_url, fleet.names, observer)
+        layout = {"GW_ORDERING": "guild", "GW_ENTRYPOINT_DIR": str(Path.cwd())}
+        bots = "tests.wire.dead_letter_bots"
+        broken = await rig.started(**layout, GW_PARTITIONS="2", GW_ENTRYPOINT=f"{bots}:broken")
+        for shard in range(2):
+            await rig.say("odd", shard=shard, headers=plain_headers(shard))
+
+        async def all_are_dead() -> bool:
+            return await desk.ready_count(rig.names.dead(rig.group)) == 2
+
+        await eventually(all_are_dead)
+        letters = (await desk.said("list", "--group", rig.group))["letters"]
+        await broken.stop()
+        await rig.started(**layout, GW_PARTITIONS="1", GW_ENTRYPOINT=f"{bots}:mended")
+
+        said = await desk.said("retry", "--all", "--yes", "--group", rig.group)
+        await rig.until_recorded("message", content="odd", count=2)
+
+        assert {letter["origin"] for letter in letters} == {rig.names.partition(rig.group, n) for n in range(2)}
+        assert (said["sent"], said["left"]) == (2, 0)
+        assert len(rig.recorded("message", content="odd")) == 2
+        assert await desk.ready_count(rig.names.dead(rig.group)) == 0
+        for number in range(2):
+            await observer.queue_delete(rig.names.partition(rig.group, number))
