@@ -1,7 +1,7 @@
 """A bot that answers every interaction over REST, and writes down which dispatches it handled: see deploy.py.
 
-One line for each, `message_id received_at handled_at` (by the worker, here), in a file of its own for each process; before the answer is sent. Answers
-are ephemeral: others would come back as messages.
+One line for each, `message_id received_at handled_at` (by the worker, here), in a file of its own for each process;
+before the answer is sent. Answers are ephemeral: others would come back as messages.
 """
 
 from __future__ import annotations

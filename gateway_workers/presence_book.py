@@ -64,7 +64,7 @@ class PresenceBook:
         return False
 
     def _outlive(self, names: Iterable[str], age: int, written_at: int) -> None:
-        """A first presence, stored again, changed nothing: so what rules is as old as it, and as far behind as the first.
+        """A first presence, stored again, changed nothing: what rules is as old as it, and as far behind as the first.
 
         Who finds only the later one in the stream takes it for new, until copies that are as old say what rules.
         """
