@@ -39,7 +39,7 @@ class Place:
     """The proxy between it and the broker."""
     is_frozen: bool = False
     is_ready: bool = False
-    """Whether its process said that it is at work: registered, consuming, connected."""
+    """Whether its process said that it is at work: registered, consuming, able to lead."""
 
     @property
     def is_standby(self) -> bool:
@@ -173,7 +173,7 @@ class Cast:
                 place.held.add(entry["shard"])
             case "lease_lost" | "handed_over":
                 place.held.discard(entry["shard"])
-            case "registered" | "consuming" | "connected":
+            case "registered" | "consuming" | "caught_up":
                 place.is_ready = True
             case "leading":
                 self.leader = place

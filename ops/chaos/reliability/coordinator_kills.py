@@ -51,6 +51,7 @@ class CoordinatorKills:
         self._resumes_before = 0
         self._grants_s: list[float] = []
         self._granting_s: list[float] = []
+        self._starts_s: list[float] = []
         self._after_kill: list[list[int]] = []
         self._in_quiet: list[int] = []
 
@@ -81,8 +82,10 @@ class CoordinatorKills:
         await probe.give_back(lease)
         tokens = _of_workers(await probe.fencing_tokens())
         self._changed |= {shard for shard in self._tokens if tokens.get(shard) != self._tokens[shard]}
+        filled_at = time.monotonic()
         scene.cast.fill(victim)
         await scene.until_ready([victim])
+        self._starts_s.append(time.monotonic() - filled_at)
         await scene.settle()
         self._after_kill.append(list(scene.witness.bucket_counts(killed_at, killed_at + WINDOW_S, BUCKET_S)))
         self._grants_s.append(granted_at - killed_at)
@@ -104,6 +107,8 @@ class CoordinatorKills:
     def figures(self, scene: Scene) -> dict[str, Any]:
         """Time to the probe's lease and to the successor's own word, rates in buckets, leases that changed.
 
+        `start`: how long a new coordinator takes until it has read the session stream, and is a stand-by.
+
         Rates are shares of the mean (p05: of the same percentile) in quiet time.
         """
         seen = {shard for shard, tokens in scene.witness.tokens.items() if len(tokens) > 1}
@@ -111,6 +116,7 @@ class CoordinatorKills:
             "kills": len(self._grants_s),
             **spread(self._grants_s, "grant", "s"),
             **spread(self._granting_s, "says_it_grants", "s"),
+            **spread(self._starts_s, "start", "s"),
             "changed_leases": len(self._changed | seen),
             "resumes_in_the_run": scene.outcome.verdict.get("resumes", 0) - self._resumes_before,
             **rates(self._after_kill, self._in_quiet),
