@@ -49,7 +49,7 @@ async def test_no_dispatch_is_lost_or_reordered_when_discord_and_links_misbehave
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("name", ["worker_kills", "hand_overs", "coordinator_kills"])
+@pytest.mark.parametrize("name", ["hand_overs", "coordinator_kills"])
 async def test_a_short_reliability_run_measures_what_a_long_one_does(
     name: str, broker_url: str, tmp_path: Path
 ) -> None:
@@ -71,7 +71,9 @@ async def test_a_run_that_is_told_to_stop_reports_what_it_measured(broker_url: s
 
     report = await Runner(settings, tmp_path, lambda text: stop.set() if "round 1:" in text else None).run(stop)
 
-    assert (report["kills"], report["lost"], report["passed"]) == (1, 0, False)
+    assert {name: report[name] for name in MUST_BE_NONE if report[name]} == {}
+    assert (report["kills"], report["passed"]) == (1, False)
+    assert report["takeover_p50_s"] > 0
     assert report["bounds_broken"][-1] == "the run is not complete"
 
 
