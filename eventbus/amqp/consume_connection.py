@@ -212,12 +212,10 @@ class ConsumeConnection(RawConnection):
         *,
         prefetch_count: int | None = None,
         on_cancel: Callable[[], None] | None = None,
-        arguments: FieldTable | None = None,
     ) -> Consumption:
         """Have `take` called for each delivery of a queue, `prefetch_count` unsettled at most; None: settled at once.
 
-        `on_cancel()` is called if the queue is deleted; without it, that closes the connection. `arguments` are those
-        of Basic.Consume.
+        `on_cancel()` is called if the queue is deleted; without it, that closes the connection.
         """
         channel = self._free_channels.pop() if self._free_channels else next(self._new_channels)
         await self.open_channel(channel)
@@ -226,10 +224,7 @@ class ConsumeConnection(RawConnection):
         consumption = Consumption(self, channel, prefetch_count, take, on_cancel)
         self._consumptions[channel] = consumption
         consume = commands.Basic.Consume(
-            queue=queue,
-            consumer_tag=consumption.consumer_tag,
-            no_ack=consumption.is_settled_at_once,
-            arguments=arguments or {},
+            queue=queue, consumer_tag=consumption.consumer_tag, no_ack=consumption.is_settled_at_once
         )
         await self.ask(consume, commands.Basic.ConsumeOk, channel=channel)
         return consumption

@@ -52,7 +52,7 @@ class KeptConnection(ABC, Generic[C]):
 
     def __init__(self, broker: Broker, *, name: str) -> None:
         self._broker = broker
-        self.name = name
+        self._name = name
         self._callbacks: list[Callable[[C], Awaitable[None]]] = []
         self._connection: C | None = None
         self._lost = asyncio.Event()
@@ -174,7 +174,7 @@ class Link(KeptConnection["AbstractConnection"]):
     """A connection of aio-pika's, for everything but a worker's publishing and a consumer's deliveries."""
 
     async def _connect_once(self) -> AbstractConnection:
-        return await connect(self._broker, name=self.name)
+        return await connect(self._broker, name=self._name)
 
     def _watch(self, connection: AbstractConnection, lost: asyncio.Event) -> None:
         # Not `connection.closed()`: aio-pika's plain connection only knows of its own close() there.
@@ -209,7 +209,7 @@ class DeliveryLink(KeptConnection[ConsumeConnection]):
     """A consumer's connection for deliveries: it serves nothing else."""
 
     async def _connect_once(self) -> ConsumeConnection:
-        return await ConsumeConnection.open(self._broker, name=self.name)
+        return await ConsumeConnection.open(self._broker, name=self._name)
 
     def _watch(self, connection: ConsumeConnection, lost: asyncio.Event) -> None:
         connection.closed.add_done_callback(lambda _: lost.set())

@@ -14,20 +14,17 @@ from aio_pika import DeliveryMode, Message
 
 from eventbus import messages
 from eventbus.amqp.border import broker_border
-from eventbus.amqp.consume_connection import ConsumeConnection
 from eventbus.amqp.rpc import publish_routed
-from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError, UnroutableError
+from eventbus.errors import BrokerLostError, UnroutableError
 from eventbus.refusal_log import RefusalLog
 from eventbus.session_records import Refusal, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
     from pamqp.common import FieldTable
 
-    from eventbus.amqp.consume_connection import Tagged
-    from eventbus.amqp.deliveries import Received
     from eventbus.amqp.link import Link
     from eventbus.names import Names
 
@@ -39,7 +36,8 @@ STREAM_ARGUMENTS: Final[FieldTable] = {
     "x-stream-max-segment-size-bytes": 1 << 20,
 }
 PREFETCH = 500
-CONSUME_TIMEOUT_S = 15.0
+ACK_EVERY = 100
+"""While an old stream is read: the acknowledgement of each record alone would take most of the time."""
 APPEND_TIMEOUT_S = 4.0  # within the time that a request waits for its reply
 
 
@@ -55,8 +53,8 @@ class SessionStream:
         self._names = names
         self._followers: list[Callable[[messages.SessionRecord], None]] = []
         self._next_offset: int | None = None
+        self._unacknowledged_count = 0
         self._reading: object = None
-        self._following: asyncio.Task[None] | None = None
         self._awaited: dict[str, asyncio.Event] = {}
         self._live_from = secrets.token_hex(8)
         self._channel: AbstractChannel | None = None
@@ -69,75 +67,29 @@ class SessionStream:
         self._followers.append(on_record)
 
     async def _set_up(self, connection: AbstractConnection) -> None:
-        if self._following is not None:
-            self._following.cancel()
         self._channel = await self._link.open_channel(connection, confirms=True)
         channel = await self._link.open_channel(connection, confirms=False, on_cancel=self._start_over)
         await channel.set_qos(prefetch_count=PREFETCH)
         queue = await channel.declare_queue(self._names.sessions, durable=True, arguments=STREAM_ARGUMENTS)
         reading = self._reading = object()
+
+        async def take(delivery: AbstractIncomingMessage) -> None:
+            if reading is self._reading:  # else late, of a connection or a stream that is gone
+                await self._on_delivery(delivery)
+
+        offset = "first" if self._next_offset is None else self._next_offset
+        self._unacknowledged_count = 0
+        await queue.consume(take, arguments={"x-stream-offset": offset})
         if not self.is_live:
             marker = _message(messages.Marker(marker_id=self._live_from), self._live_from)
             await channel.default_exchange.publish(marker, self._names.sessions, mandatory=False)
-        self._following = asyncio.create_task(self._follow(queue, reading), name="follow the session stream")
-
-    async def _follow(self, queue: AbstractQueue, reading: object) -> None:
-        """Read what stands there, fast; then what comes."""
-        try:
-            await self._read_the_past(reading)
-        except (BrokerUnreachableError, BrokerRefusedError, BrokerLostError) as error:
-            _log.debug("the past is read slowly", extra={"action": "past_unread", "reason": str(error)})
-
-        async def take(delivery: AbstractIncomingMessage) -> None:
-            if reading is not self._reading:
-                return  # late, of a connection or a stream that is gone
-            self._on_record(delivery)
-            try:
-                async with broker_border("the session stream"):
-                    await delivery.ack()
-            except BrokerLostError as error:
-                _log.debug("not acknowledged", extra={"action": "stream_ack_lost", "reason": repr(error)})
-
-        try:
-            async with broker_border("the session stream is not delivered", timeout_s=CONSUME_TIMEOUT_S):
-                await queue.consume(take, arguments={"x-stream-offset": self._from_here})
-        except BrokerLostError as error:
-            await self._link.restart(str(error))
-
-    async def _read_the_past(self, reading: object) -> None:
-        """Over a connection of our own that parses frames straight: a general client takes five times as long."""
-        if self.is_live:
-            return
-        connection = await ConsumeConnection.open(self._link.broker, name=f"{self._link.name} reads the session stream")
-        is_read = asyncio.Event()
-
-        def take(tagged: Tagged) -> None:
-            if reading is self._reading and not self.is_live:
-                self._on_record(tagged.message)
-            if reading is not self._reading or self.is_live:
-                is_read.set()
-            tagged.settle(requeue=False)
-
-        try:
-            await connection.consume(
-                self._names.sessions, take, prefetch_count=PREFETCH, arguments={"x-stream-offset": self._from_here}
-            )
-            waiting = asyncio.create_task(is_read.wait())
-            await asyncio.wait((waiting, connection.closed), return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-        finally:
-            connection.abort("what stood in the session stream is read")
-
-    @property
-    def _from_here(self) -> str | int:
-        return "first" if self._next_offset is None else self._next_offset
 
     def _start_over(self) -> None:
         """The stream was deleted: the next connect follows a new one, whose offsets begin anew."""
         self._reading = self._next_offset = None
         self._live_from, self.is_live = secrets.token_hex(8), False
 
-    def _on_record(self, delivery: Received) -> None:
+    async def _on_delivery(self, delivery: AbstractIncomingMessage) -> None:
         offset = delivery.headers.get("x-stream-offset")
         if isinstance(offset, int):
             self._next_offset = offset + 1
@@ -146,6 +98,15 @@ class SessionStream:
         except Exception as error:  # noqa: BLE001 - the border of one delivery: the stream is read on
             self.refuse(Refusal("failed", repr(error), "it is as if it were not there"))
         self._reach(delivery.message_id or "")
+        self._unacknowledged_count += 1
+        if not self.is_live and self._unacknowledged_count < ACK_EVERY:
+            return
+        self._unacknowledged_count = 0
+        try:
+            async with broker_border("the session stream"):
+                await delivery.ack(multiple=True)
+        except BrokerLostError as error:
+            _log.debug("not acknowledged", extra={"action": "stream_ack_lost", "reason": repr(error)})
 
     def _take(self, body: bytes) -> None:
         reading = read_record(body)
