@@ -48,7 +48,7 @@ def run_main(name: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
     RelayError.
     """
     with exit_on_errors(name):
-        gc.freeze()  # modules are no garbage: a collection that looks at them all stops the event loop for 50 ms
+        gc.freeze()  # modules are no garbage: a full collection that looks at them all stops the event loop
         asyncio.run(_with_signals(main))
 
 

@@ -1,0 +1,33 @@
+"""Checkpoints are written while others are on their way, and do not pile up without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+from eventbus.amqp.broker import Broker
+from eventbus.messages import Checkpoint, Session
+from eventbus.names import Names
+from gateway_workers.checkpoints import INTERVAL_S, MAX_UNCONFIRMED, CheckpointWriter
+from gateway_workers.publisher import DispatchPublisher
+
+
+async def test_without_a_broker_a_few_records_wait_and_no_more() -> None:
+    publisher = DispatchPublisher(
+        Broker("amqp://u:p@127.0.0.1:9/"), Names("ns"), worker_id="w", max_count=1000, max_bytes=1 << 20
+    )
+    seqs = itertools.count(1)
+
+    def changed() -> tuple[Checkpoint, ...]:
+        session = Session(session_id="s", resume_url="wss://x", seq=next(seqs), shard_count=1)
+        return (Checkpoint(shard=0, fencing_token=1, session=session),)
+
+    writing = asyncio.create_task(CheckpointWriter(publisher, worker_id="w", current=changed).keep())
+    async with asyncio.timeout(30):
+        while publisher.backlog[0] < MAX_UNCONFIRMED:  # noqa: ASYNC110 - nothing tells when a record is added
+            await asyncio.sleep(INTERVAL_S)
+    await asyncio.sleep(10 * INTERVAL_S)
+    writing.cancel()
+
+    assert publisher.backlog[0] == MAX_UNCONFIRMED
+    assert next(seqs) == MAX_UNCONFIRMED + 1
