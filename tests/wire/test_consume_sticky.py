@@ -97,7 +97,9 @@ async def test_promise_each_click_reaches_the_process_that_sent_the_message(rig:
 
 async def test_with_components_anywhere_a_click_goes_to_any_process(rig: Rig) -> None:
     await pool(rig, GW_COMPONENTS_ANYWHERE="1")
-    clicks = await click_each(rig, [*await panels(rig, 6)] * 6, first=100)
+    sent = await panels(rig, 3)
+    # One message after another: the broker deals to the processes in turn, as it may have dealt what made the panels.
+    clicks = await click_each(rig, [message_id for message_id in sent for _ in range(4)], first=100)
     assert not all(one["is_known"] for one in clicks)
 
 
