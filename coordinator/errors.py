@@ -49,4 +49,8 @@ class TokenRefusedError(ConfigurationError):
 
 
 class DiscordUnreachableError(RelayError):
-    """Discord's REST API gave no usable answer."""
+    """Discord's REST API gave no usable answer; it asked for at least `retry_after_s` of peace."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

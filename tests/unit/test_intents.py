@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.intents import parse_intents
+from coordinator.intents import KNOWN, parse_intents
 from coordinator.settings import CoordinatorSettings
 from eventbus.errors import ConfigurationError
 from eventbus.settings import build
@@ -30,6 +30,10 @@ from eventbus.settings import build
 )
 def test_numbers_and_names_are_read(text: str, expected: int) -> None:
     assert parse_intents(text) == expected
+
+
+def test_the_names_and_their_values_are_hikaris() -> None:
+    assert dict(KNOWN) == {name: int(value) for name, value in hikari.Intents.__members__.items()}
 
 
 @given(st.lists(st.sampled_from(sorted(hikari.Intents.__members__)), min_size=1, max_size=5))

@@ -39,12 +39,13 @@ async def until(is_so: Callable[[], Awaitable[Any]], *, timeout_s: float = PATIE
 
 
 class DiscordStandIn:
-    """gateway/bot on loopback; `answer` and `status` may be changed, `asked_count` counts."""
+    """gateway/bot on loopback; `answer`, `status` and `headers` may be changed, `asked_count` counts."""
 
     def __init__(self, *, shards: int = 4, max_concurrency: int = 1, remaining: int = 1000) -> None:
         limit = {"total": 1000, "remaining": remaining, "reset_after": 3_600_000, "max_concurrency": max_concurrency}
         self.answer: Any = {"url": "ws://127.0.0.1:9/", "shards": shards, "session_start_limit": limit}
         self.status = 200
+        self.headers: dict[str, str] = {}
         self.asked_count = 0
         self.url = ""
 
@@ -53,8 +54,8 @@ class DiscordStandIn:
         if request.headers.get("Authorization") != f"Bot {BOT_TOKEN}":
             return web.json_response({"message": "401: Unauthorized", "code": 0}, status=401)
         if isinstance(self.answer, str):
-            return web.Response(text=self.answer, status=self.status)
-        return web.json_response(self.answer, status=self.status)
+            return web.Response(text=self.answer, status=self.status, headers=self.headers)
+        return web.json_response(self.answer, status=self.status, headers=self.headers)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[DiscordStandIn]:

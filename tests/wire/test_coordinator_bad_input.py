@@ -157,7 +157,8 @@ async def test_a_wrong_bot_token_ends_with_exit_code_2_and_is_not_shown(broker_u
         ({"message": "404"}, 404, "HTTP status 404"),
         ({"unlike": "Discord"}, 200, "not Discord's"),
         ([], 200, "not Discord's"),
-        ("<html>", 200, "Expected JSON"),
+        ("<html>", 200, "not Discord's"),
+        ({"message": "moved"}, 302, "HTTP status 302"),
     ],
 )
 async def test_a_discord_without_a_usable_answer_is_tried_again_and_then_ends_with_exit_code_1(
@@ -169,6 +170,15 @@ async def test_a_discord_without_a_usable_answer_is_tried_again_and_then_ends_wi
         process = await fleet.coordinator("--connect-timeout", "1")
         assert part in await ends(process, 1)
         assert stand_in.asked_count > 1
+
+
+async def test_a_discord_that_asks_for_peace_is_not_asked_again_before(broker_url: str, namespace: str) -> None:
+    stand_in = DiscordStandIn()
+    stand_in.answer, stand_in.status, stand_in.headers = {"message": "429"}, 429, {"Retry-After": "2.5"}
+    async with rig(broker_url, namespace, stand_in) as fleet:
+        process = await fleet.coordinator("--connect-timeout", "4")
+        assert "HTTP status 429" in await ends(process, 1)
+        assert stand_in.asked_count == 2
 
 
 async def test_an_unreachable_discord_ends_with_exit_code_1(broker_url: str, namespace: str) -> None:
