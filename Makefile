@@ -1,6 +1,6 @@
 # The project's commands. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo chaos soak reliability test coverage check bench readme parity lock clean
+.PHONY: help setup demo chaos soak reliability test test-all coverage check bench readme parity lock clean
 PYTHON := .venv/bin/python
 COVERAGE := $(PYTHON) -m coverage
 # Most tests wait for real processes: several at once use both cores.
@@ -9,7 +9,7 @@ COMPILE := $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: .venv, packages, rabbitmq-server (unless AMQP_URL is set)
 	@ops/setup.sh
@@ -26,7 +26,10 @@ soak: setup ## The same for SOAK_SECONDS (default an hour), with memory in the v
 reliability: setup ## One fault, hundreds of times: RUN=worker_kills and others, RELIABILITY_COUNT (docs/reliability.md)
 	@$(PYTHON) -m ops.chaos.reliability $(RUN)
 
-test: setup ## Run every test; ARGS="-k lease" is passed on to pytest
+test: setup ## Run the tests but the longest (CI does); ARGS="-k lease" is passed on to pytest
+	@$(PYTHON) -m pytest $(PARALLEL) -m "not long" $(ARGS)
+
+test-all: setup ## Run every test, the long ones of faults and load too
 	@$(PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
 coverage: setup ## Run every test and say which lines and branches no test reaches, child processes included

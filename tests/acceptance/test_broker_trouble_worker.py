@@ -66,7 +66,9 @@ async def stage(node: BrokerNode, namespace: str, tmp_path: Path) -> AsyncIterat
     ("alarm", "calm"),
     [
         (("set_vm_memory_high_watermark", "0.0001"), ("set_vm_memory_high_watermark", "0.4")),
-        (("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", "50MB")),
+        pytest.param(
+            ("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", "50MB"), marks=pytest.mark.long
+        ),
     ],
     ids=["memory", "disk"],
 )
@@ -118,6 +120,7 @@ async def test_promise_2_a_half_open_link_is_followed_by_one_resume_of_each_sess
     assert (verdict["identifies"], verdict["resumes"], verdict["violations"]) == (2, 2, [])
 
 
+@pytest.mark.long
 async def test_a_deleted_proof_of_life_comes_back_before_the_worker_is_taken_for_dead(
     stage: Stage, node: BrokerNode, namespace: str
 ) -> None:
@@ -138,6 +141,7 @@ async def test_a_deleted_proof_of_life_comes_back_before_the_worker_is_taken_for
     assert not stage.said("lease lost")
 
 
+@pytest.mark.long
 async def test_a_deleted_inbox_comes_back_with_its_bindings_and_nothing_is_disturbed(
     stage: Stage, node: BrokerNode, namespace: str
 ) -> None:
@@ -185,6 +189,7 @@ async def test_promise_7_a_frame_larger_than_the_broker_takes_is_refused_and_the
     assert (await stage.simulator.verdict())["violations"] == []
 
 
+@pytest.mark.long
 async def test_a_worker_that_is_stopped_without_its_broker_ends_soon_and_says_what_it_leaves(
     stage: Stage, node: BrokerNode
 ) -> None:

@@ -48,6 +48,7 @@ async def test_no_dispatch_is_lost_or_reordered_when_discord_and_links_misbehave
     assert report["identifies"] > 2
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", ["hand_overs", "coordinator_kills"])
 async def test_a_short_reliability_run_measures_what_a_long_one_does(

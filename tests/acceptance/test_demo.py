@@ -76,6 +76,7 @@ def test_the_demo_hears_ctrl_c_while_it_starts(broker_url: str) -> None:
     assert time.monotonic() - began_at < 3 * PROMPT_S
 
 
+@pytest.mark.long
 def test_the_demo_tells_what_was_played_until_ctrl_c(broker_url: str) -> None:
     code, lines, answer_s = interrupted(broker_url, until=lambda line: "sent" in line and "handled" in line)
     report = json.loads(lines[-1])

@@ -76,6 +76,7 @@ def test_one_ctrl_c_drains_all_and_leaves_nothing_behind(running: subprocess.Pop
     assert "Traceback" not in rest
 
 
+@pytest.mark.long
 def test_a_killed_child_is_started_again_and_the_others_stay(running: subprocess.Popen[str]) -> None:
     lines_until(running, "connected", count=3)
     consumers = [pid for pid in descendants(running.pid) if b"gw-consume" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -88,6 +89,7 @@ def test_a_killed_child_is_started_again_and_the_others_stay(running: subprocess
     assert running.wait(60) == 0
 
 
+@pytest.mark.long
 def test_a_killed_private_broker_is_started_again_and_the_shards_stay(running: subprocess.Popen[str]) -> None:
     lines_until(running, "connected", count=3)
     (broker,) = [pid for pid in descendants(running.pid) if b"beam" in Path(f"/proc/{pid}/cmdline").read_bytes()[:200]]

@@ -131,6 +131,7 @@ async def test_drain_empties_a_running_worker_and_rebalance_fills_it_again(stage
     await assert_nothing_lost(stage, identifies=4)
 
 
+@pytest.mark.long
 async def test_drain_says_which_shards_nobody_takes_and_leaves_them_where_they_are(stage: Stage) -> None:
     await stage.start("--shards", "3", "--max-concurrency", "16", "--rate", "50")
     stage.fleet.add_worker("--shards", "auto", "--worker-id", "a")
@@ -150,6 +151,7 @@ async def test_drain_says_which_shards_nobody_takes_and_leaves_them_where_they_a
     await assert_nothing_lost(stage, identifies=3)
 
 
+@pytest.mark.long
 async def test_a_giver_killed_in_the_middle_of_a_hand_over_loses_nothing(stage: Stage) -> None:
     giver, _ = await two_workers(stage)
     worker_id = await full_id(stage, "a")
@@ -164,6 +166,7 @@ async def test_a_giver_killed_in_the_middle_of_a_hand_over_loses_nothing(stage: 
     await assert_nothing_lost(stage, identifies=4, may_double=True)
 
 
+@pytest.mark.long
 async def test_a_receiver_killed_in_the_middle_of_a_hand_over_loses_nothing(stage: Stage) -> None:
     _, receiver = await two_workers(stage)
     rebalancing = asyncio.create_task(gw_ctl(stage, "rebalance"), name="rebalance")

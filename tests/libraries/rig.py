@@ -15,9 +15,10 @@ import urllib.request
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ops.run_settings import SIMULATOR_TOKEN
+from tests.forge import Forge, ForgedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,7 +78,7 @@ class Simulator:
 class Process:
     """One of our commands, and what it logged."""
 
-    popen: subprocess.Popen[bytes]
+    popen: subprocess.Popen[bytes] | ForgedProcess
     log_file: Path
     is_asked: bool = False
     """Whether it was asked to stop."""
@@ -122,15 +123,19 @@ class World:
 
     def start(self, name: str, command: list[str], **changes: str) -> Process:
         log_file = self.directory / f"{name}-{len(self.processes)}.log"
+        environment = {**self.environment, **changes}
         with log_file.open("wb") as log:
-            program = [str(COMMANDS / command[0]), *command[1:]]
-            environment = {**self.environment, **changes}
-            popen = subprocess.Popen(
-                program, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT
-            )
-        process = Process(popen, log_file)
+            process = Process(_start(command, environment, log), log_file)
         self.processes.append(process)
         return process
+
+
+def _start(command: list[str], environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes] | ForgedProcess:
+    name, *arguments = command
+    if "PYTHONPATH" in environment:  # with other packages than the forge's
+        program, nothing = [COMMANDS / name, *arguments], subprocess.DEVNULL
+        return subprocess.Popen(program, env=environment, stdout=log, stderr=log, stdin=nothing)
+    return Forge.shared().start(name, arguments, environment, out=log.fileno(), err=log.fileno())
 
 
 @contextlib.contextmanager

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import aio_pika
 
 from eventbus.names import Names
+from tests.forge import Forge, ForgedProcess
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from aio_pika.abc import AbstractChannel
 
@@ -83,14 +84,33 @@ def _running(command: list[Any], environment: dict[str, str], *, stdout: int) ->
 
 
 class ConsumeProcess:
-    """A gw-consume of its own."""
+    """A gw-consume, or a script that consumes, of its own."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], log_file: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | ForgedProcess, log_file: Path) -> None:
+        self.process = process
         self._log_file = log_file
+
+    @classmethod
+    def of_command(cls, arguments: Sequence[str], environment: dict[str, str], log_file: Path) -> ConsumeProcess:
+        """A gw-consume."""
+        if "PYTHONPATH" in environment:  # other packages than the forge's
+            return cls._of_program([COMMANDS / "gw-consume", *arguments], environment, log_file)
+        with log_file.open("wb") as log, Path(os.devnull).open("wb") as nowhere:
+            forge = Forge.shared()
+            out, err = nowhere.fileno(), log.fileno()
+            return cls(forge.start("gw-consume", arguments, environment, out=out, err=err), log_file)
+
+    @classmethod
+    def of_script(cls, script: Path, environment: dict[str, str], log_file: Path) -> ConsumeProcess:
+        """A program of the user's."""
+        return cls._of_program([sys.executable, script], environment, log_file)
+
+    @classmethod
+    def _of_program(cls, program: Sequence[str | Path], environment: dict[str, str], log_file: Path) -> ConsumeProcess:
         with log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, env=environment, stdout=subprocess.DEVNULL, stderr=log, stdin=subprocess.DEVNULL
-            )
+            nothing = subprocess.DEVNULL
+            process = subprocess.Popen(program, env=environment, stdout=nothing, stderr=log, stdin=nothing)
+            return cls(process, log_file)
 
     @property
     def pid(self) -> int:
@@ -172,7 +192,7 @@ class Rig:
         }
         full = {name: value for name, value in (self.fleet.environment | defaults | environment).items() if value}
         log_file = self.directory / f"{len(self.processes)}.log"
-        process = ConsumeProcess([str(COMMANDS / "gw-consume"), *arguments], full, log_file)
+        process = ConsumeProcess.of_command(arguments, full, log_file)
         self.processes.append(process)
         return process
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,13 @@ from eventbus.amqp.link import Link
 from eventbus.amqp.rpc import RpcClient
 from eventbus.coordinator_client import CoordinatorClient
 from eventbus.names import Names
+from tests.forge import Forge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
-COMMAND = str(Path(sys.executable).parent / "gw-coordinator")
 BOT_TOKEN = "bot.token.of-the-tests"
 PATIENCE_S = 60.0
 
@@ -75,46 +75,36 @@ class DiscordStandIn:
 
 
 class CoordinatorProcess:
-    """A gw-coordinator of its own; `log` is what it wrote to standard error so far."""
+    """A gw-coordinator of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._lines: list[str] = []
-        self._reader = asyncio.create_task(self._read(), name="read the log")
-
-    @classmethod
-    async def start(cls, *arguments: str, **environment: str) -> CoordinatorProcess:
+    def __init__(self, *arguments: str, **environment: str) -> None:
         """Start with only `environment` (and what Python needs) set."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
-        process = await asyncio.create_subprocess_exec(
-            COMMAND,
-            *arguments,
-            env=kept | {"GW_LOG_FORMAT": "json"} | environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        return cls(process)
-
-    async def _read(self) -> None:
-        assert self._process.stderr is not None
-        while line := await self._process.stderr.readline():
-            self._lines.append(line.decode())
+        full = kept | {"GW_LOG_FORMAT": "json"} | environment
+        self._log_file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
+        self._whole_log = ""
+        with Path(os.devnull).open("wb") as nowhere:
+            out, err = nowhere.fileno(), self._log_file.fileno()
+            self._process = Forge.shared().start("gw-coordinator", arguments, full, out=out, err=err)
 
     @property
     def log(self) -> str:
-        return "".join(self._lines)
+        """What it wrote to standard error so far."""
+        if self._log_file.closed:
+            return self._whole_log
+        file = self._log_file.fileno()
+        return os.pread(file, os.fstat(file).st_size, 0).decode()  # the process writes at the offset of the file
 
     @property
     def sentences(self) -> list[str]:
         """What it said to its user, without the log."""
-        return [line.strip() for line in self._lines if not line.startswith("{")]
+        return [line for line in self.log.splitlines() if not line.startswith("{")]
 
     async def logged(self, action: str) -> None:
         """Wait until an entry with `action` is in the log."""
 
         async def is_logged() -> bool:
-            assert self._process.returncode is None, self.log
+            assert self._process.poll() is None, self.log
             return f'"action":"{action}"' in self.log
 
         await until(is_logged)
@@ -125,14 +115,15 @@ class CoordinatorProcess:
     async def wait(self) -> int:
         """The exit code."""
         async with asyncio.timeout(PATIENCE_S):
-            code = await self._process.wait()
-            await self._reader
+            while (code := self._process.poll()) is None:  # noqa: ASYNC110 - a process
+                await asyncio.sleep(0.02)
+        self._whole_log = self.log
+        self._log_file.close()
         return code
 
     async def end(self) -> None:
         """Make sure that it is gone."""
-        if self._process.returncode is None:
-            self._process.kill()
+        self._process.kill()
         await self.wait()
 
 
@@ -265,7 +256,7 @@ class Rig:
         }
 
     async def coordinator(self, *arguments: str, **environment: str) -> CoordinatorProcess:
-        process = await CoordinatorProcess.start(*arguments, **(self.environment | environment))
+        process = CoordinatorProcess(*arguments, **(self.environment | environment))
         self._ending.push_async_callback(process.end)
         return process
 

@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +63,7 @@ def run_script(rig: Rig, function: str, *, unguarded: bool = False, **options: o
     }
     if unguarded:
         environment["UNGUARDED"] = "1"
-    process = ConsumeProcess([sys.executable, str(SCRIPT)], environment, rig.directory / "script.log")
+    process = ConsumeProcess.of_script(SCRIPT, environment, rig.directory / "script.log")
     rig.processes.append(process)
     return process
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(400)
 
 
+@pytest.mark.long
 async def test_with_ordering_guild_no_guild_is_out_of_order_while_processes_come_and_go(
     broker_url: str, tmp_path: Path
 ) -> None:

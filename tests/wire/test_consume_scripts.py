@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,7 @@ async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Pat
 def run_script(rig: Rig, how: dict[str, Any] | None = None, **environment: str) -> ConsumeProcess:
     full = rig.fleet.environment | {"GW_GROUP": rig.group, "RECORD_FILE": str(rig.record_file)} | environment
     full["HOW"] = json.dumps(how or {})
-    process = ConsumeProcess([sys.executable, str(SCRIPT)], full, rig.directory / f"script{len(rig.processes)}.log")
+    process = ConsumeProcess.of_script(SCRIPT, full, rig.directory / f"script{len(rig.processes)}.log")
     rig.processes.append(process)
     return process
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.wait_for import PROCESS_COUNT, measure
+from tests.forge import Forge
 from tests.waiting import eventually
 from tests.wire import consume_rig
-from tests.wire.consume_rig import COMMANDS, SHARD_COUNT, Rig
+from tests.wire.consume_rig import SHARD_COUNT, Rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from aio_pika.abc import AbstractChannel
 
@@ -51,9 +52,9 @@ async def group(rig: Rig) -> AsyncIterator[Rig]:
 
 @contextlib.contextmanager
 def worker(rig: Rig) -> Iterator[None]:
-    process = subprocess.Popen(
-        [COMMANDS / "gw-worker"], env=rig.fleet.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with Path(os.devnull).open("wb") as nowhere:
+        out = err = nowhere.fileno()
+        process = Forge.shared().start("gw-worker", [], rig.fleet.environment, out=out, err=err)
     try:
         yield
     finally:

@@ -135,12 +135,12 @@ async def test_a_range_beyond_the_shard_count_is_refused_by_name(broker_url: str
     ],
 )
 async def test_wrong_settings_end_with_exit_code_2(arguments: tuple[str, ...], part: str) -> None:
-    process = await CoordinatorProcess.start(*arguments, DISCORD_TOKEN="a.b.c")
+    process = CoordinatorProcess(*arguments, DISCORD_TOKEN="a.b.c")
     assert part in await ends(process, 2)
 
 
 async def test_a_missing_bot_token_ends_with_exit_code_2() -> None:
-    assert "--token (DISCORD_TOKEN) is missing" in await ends(await CoordinatorProcess.start(), 2)
+    assert "--token (DISCORD_TOKEN) is missing" in await ends(CoordinatorProcess(), 2)
 
 
 async def test_a_wrong_bot_token_ends_with_exit_code_2_and_is_not_shown(broker_url: str, namespace: str) -> None:

@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from eventbus.amqp.deliveries import declare_dead_letters
 from eventbus.amqp.exact_message import ExactMessage
 from eventbus.amqp.link import Link
 from eventbus.names import Names
+from tests.forge import Forge
 from tests.waiting import eventually
 from tests.wire import consume_rig
 from tests.wire.consume_rig import plain_headers
@@ -67,11 +69,14 @@ class Desk:
         """Exit code and what it said."""
         if "--group" not in arguments:
             arguments = (*arguments, "--group", GROUP)
-        process = await self.start(*arguments)
-        async with asyncio.timeout(TIMEOUT_S):
-            out, err = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, out.decode(), err.decode()
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            files = {"out": out.fileno(), "err": err.fileno()}
+            process = Forge.shared().start("gw-ctl", ["dead", *arguments], self.environment, **files)
+            async with asyncio.timeout(TIMEOUT_S):
+                while (code := process.poll()) is None:  # noqa: ASYNC110 - a process
+                    await asyncio.sleep(0.01)
+            said, complained = (os.pread(file, 1 << 20, 0).decode() for file in files.values())
+            return code, said, complained
 
     async def said(self, *arguments: str) -> Any:
         """What it said as JSON; it must succeed."""
