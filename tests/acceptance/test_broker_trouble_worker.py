@@ -66,9 +66,7 @@ async def stage(node: BrokerNode, namespace: str, tmp_path: Path) -> AsyncIterat
     ("alarm", "calm"),
     [
         (("set_vm_memory_high_watermark", "0.0001"), ("set_vm_memory_high_watermark", "0.4")),
-        pytest.param(
-            ("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", "50MB"), marks=pytest.mark.long
-        ),
+        pytest.param(("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", "50MB"), marks=pytest.mark.long),
     ],
     ids=["memory", "disk"],
 )
