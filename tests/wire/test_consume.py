@@ -232,8 +232,9 @@ async def test_after_the_broker_was_lost_everything_is_there_again(rig: Rig, pro
         return await rig.is_wanted("TYPING_START", typing(8))
 
     await eventually(is_wanted)
+    await process.until_logged("broker_back", count=2)  # both links, so that the cut is a loss of its own
     proxy.cut()
-    await process.until_logged("broker_back", count=3)
+    await process.until_logged("broker_back", count=4)
     assert await rig.is_wanted("TYPING_START", typing(9))
     await rig.until_recorded("typing", channel="9")
     assert await process.stop() == 0
