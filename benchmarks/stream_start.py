@@ -36,7 +36,7 @@ POLL_S = 0.01
 async def _fill(broker: Broker, names: Names, count: int) -> None:
     confirmed = 0
 
-    def on_confirm(tag: int, multiple: bool, ok: bool) -> None:  # noqa: ARG001 - of PublishConnection
+    def on_confirm(channel: int, tag: int, multiple: bool, ok: bool) -> None:  # noqa: ARG001 - of PublishConnection
         nonlocal confirmed
         confirmed = max(confirmed, tag)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import hikari
 
 from consumers.owner_keys import modal_key, user_and_message
+from eventbus.names import INTERACTION_CREATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +27,7 @@ class Claims:
 
     def note(self, frame: Frame) -> None:
         """A dispatch is about to be handled here."""
-        if frame.dispatch.type != "INTERACTION_CREATE":
+        if frame.dispatch.type != INTERACTION_CREATE:
             return
         interaction = frame.payload
         number = interaction.get("id") if isinstance(interaction, dict) else None

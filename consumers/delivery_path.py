@@ -16,6 +16,7 @@ from consumers.outcome import Outcome
 from consumers.owners import NotForwarded
 from consumers.seen import SeenDispatches, Sighting
 from consumers.staleness import Skip
+from eventbus.names import INTERACTION_CREATE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -102,6 +103,7 @@ class DeliveryPath:
         return self._former_holders.is_duplicate(
             shard=dispatch.shard,
             session_id=dispatch.session_id,
+            is_interaction=dispatch.type == INTERACTION_CREATE,
             fencing_token=dispatch.fencing_token,
             resumed_from=dispatch.resumed_from,
             seq=dispatch.seq,

@@ -1,8 +1,9 @@
 """Which dispatches of a shard's former holder are duplicates of what its successor published.
 
 A fencing token alone tells nothing: a confirmed dispatch of the former holder may be delivered late, and nobody else
-publishes it. But a successor publishes, in order, every dispatch behind the seq from which it resumed the session. So
-once this process saw it at seq n, a former holder's dispatch between those two seqs is in the group's queue twice.
+publishes it. But a successor publishes every dispatch behind the seq from which it resumed the session: interactions in
+order among themselves, and all others in order. So once this process saw one of the same kind at seq n, what a former
+holder published between those two seqs is in the group's queue twice.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-SESSION_COUNT = 10_000
+SESSION_COUNT = 20_000
+"""A session with interactions counts twice."""
 HOLDING_COUNT = 16
 _UNKNOWN = sys.maxsize
 """A holder that does not say from where it resumed proves nothing."""
@@ -29,14 +31,21 @@ class FormerHolders:
     def __init__(self, *, session_count: int = SESSION_COUNT, holding_count: int = HOLDING_COUNT) -> None:
         self._session_count = session_count
         self._holding_count = holding_count
-        self._new: dict[tuple[int, str], list[_Holding]] = {}
-        self._old: dict[tuple[int, str], list[_Holding]] = {}
+        self._new: dict[tuple[int, str, bool], list[_Holding]] = {}
+        self._old: dict[tuple[int, str, bool], list[_Holding]] = {}
 
     def is_duplicate(
-        self, *, shard: int, session_id: str, fencing_token: int, resumed_from: int | None, seq: int
+        self,
+        *,
+        shard: int,
+        session_id: str,
+        is_interaction: bool,
+        fencing_token: int,
+        resumed_from: int | None,
+        seq: int,
     ) -> bool:
         """Note a dispatch, and say whether a successor of its holder published it again before one that came here."""
-        holdings = self._holdings(shard, session_id)
+        holdings = self._holdings((shard, session_id, is_interaction))
         start = _UNKNOWN if resumed_from is None else resumed_from
         if holdings and holdings[-1].fencing_token == fencing_token:
             newest = holdings[-1]
@@ -46,8 +55,7 @@ class FormerHolders:
         self._note(holdings, _Holding(fencing_token, start, seq))
         return _is_published_again(holdings, fencing_token, seq)
 
-    def _holdings(self, shard: int, session_id: str) -> list[_Holding]:
-        key = (shard, session_id)
+    def _holdings(self, key: tuple[int, str, bool]) -> list[_Holding]:
         found = self._new.get(key)
         if found is None:
             found = self._new[key] = self._old.pop(key, [])

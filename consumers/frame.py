@@ -9,12 +9,12 @@ import orjson
 
 from consumers.dispatch import Dispatch
 from consumers.errors import MalformedDispatchError
+from eventbus.names import INTERACTION_CREATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DISPATCH_OPCODE = 0
-_INTERACTION_CREATE = "INTERACTION_CREATE"
 _DISCORD_EPOCH = 1_420_070_400.0
 """https://discord.com/developers/docs/reference#snowflakes"""
 
@@ -37,7 +37,7 @@ class Frame:
     @property
     def interaction_made_at(self) -> float | None:
         """When an interaction was made, in seconds since the epoch: by its id, else by its receipt; else None."""
-        if self.dispatch.type != _INTERACTION_CREATE:
+        if self.dispatch.type != INTERACTION_CREATE:
             return None
         number = self.payload.get("id") if isinstance(self.payload, dict) else None
         if not isinstance(number, str) or not number.isascii() or not number.isdecimal():

@@ -11,9 +11,9 @@ from consumers.claims import Claims
 from consumers.outcome import Outcome
 from consumers.owner_book import OwnerBook
 from consumers.owner_keys import keys_of
-from eventbus.amqp.group_queues import INTERACTION_CREATE
 from eventbus.amqp.owner_queue import OwnerQueue
 from eventbus.errors import BrokerLostError, UnroutableError
+from eventbus.names import INTERACTION_CREATE
 from eventbus.owner_messages import MAX_KEYS, ForwardHandled, Owned, OwnersRollCall
 
 if TYPE_CHECKING:

@@ -13,6 +13,8 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 EVENT_TYPE_PATTERN = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 INTERACTION_LANE = "interactions"
+INTERACTION_CREATE = "INTERACTION_CREATE"
+"""The event type that has a way of its own, from the worker's publishing channel to the group's queue."""
 
 
 def is_name(text: str) -> bool:

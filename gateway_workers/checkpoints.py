@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from eventbus import messages
-from eventbus.amqp.publish_frames import PublishTemplate
+from eventbus.amqp.publish_frames import URGENT_CHANNEL, PublishTemplate
 from gateway_workers.checkpoint_plan import CheckpointPlan
-from gateway_workers.outbox import ConfirmedSeq
+from gateway_workers.outbox import ChannelMark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ class CheckpointWriter:
         self._worker_id = worker_id
         self._current = current
         self._plan = CheckpointPlan()
-        self._mark = ConfirmedSeq(0)
+        self._mark = ChannelMark(URGENT_CHANNEL, 0)
 
     async def keep(self) -> None:
         """Write what changed, for ever."""
@@ -58,6 +58,7 @@ class CheckpointWriter:
             event_type=record.kind,
             headers={"worker_id": self._worker_id},
             frame_max=self._publisher.frame_max,
+            channel=URGENT_CHANNEL,
         )
         number = self._mark.added + 1
         message_id = f"{self._worker_id}:{number}".encode()

@@ -1,7 +1,7 @@
-"""Publishes that the broker has not confirmed yet: in order, within a bound.
+"""Publishes that the broker has not confirmed yet: in order, each publishing channel for itself.
 
-Entries leave at the head only, when they and all before them are confirmed. So a shard's confirmed seq is always the
-highest one below which everything is confirmed.
+Entries leave at the head only, when they and all before them are confirmed. So a mark's confirmed seq is always the
+highest one below which everything on its channel is confirmed.
 """
 
 from __future__ import annotations
@@ -9,16 +9,25 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from eventbus.amqp.publish_frames import BULK_CHANNEL, URGENT_CHANNEL
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+CALM_COUNT = 32
+"""RabbitMQ's `quorum_commands_soft_limit`: a channel with so many unanswered publishes to a queue grants no credit."""
+BURST_COUNT = 200
+"""What a channel still takes at least without granting any: of 400 it grants 200 anew after each 200
+(`credit_flow_default_credit`). The next publish would stop the whole connection, the other channel included."""
 
-class ConfirmedSeq:
-    """How far one lease's dispatches are confirmed; `added` is the newest one in the outbox or behind it."""
 
-    __slots__ = ("added", "confirmed", "is_dropped")
+class ChannelMark:
+    """How far one lease's dispatches on one channel are confirmed; `added` is the newest in the outbox or behind it."""
 
-    def __init__(self, seq: int) -> None:
+    __slots__ = ("added", "channel", "confirmed", "is_dropped")
+
+    def __init__(self, channel: int, seq: int) -> None:
+        self.channel = channel
         self.added = seq
         self.confirmed = seq
         self.is_dropped = False
@@ -28,19 +37,65 @@ class ConfirmedSeq:
         """Whether all that was added is confirmed."""
         return self.confirmed == self.added
 
+    def add(self, seq: int) -> None:
+        """Dispatch `seq` goes this way; with nothing else on its way here, all before it is confirmed."""
+        if self.is_drained:
+            self.confirmed = max(self.confirmed, seq - 1)
+        self.added = max(self.added, seq)
+
+
+class ConfirmedSeq:
+    """How far one lease's dispatches are confirmed, on whichever channel they went; each seq goes one way."""
+
+    __slots__ = ("_ways",)
+
+    def __init__(self, seq: int) -> None:
+        self._ways = {channel: ChannelMark(channel, seq) for channel in (BULK_CHANNEL, URGENT_CHANNEL)}
+
+    def on(self, channel: int) -> ChannelMark:
+        """The mark of one channel."""
+        return self._ways[channel]
+
+    @property
+    def ways(self) -> tuple[ChannelMark, ...]:
+        """The marks of all channels."""
+        return tuple(self._ways.values())
+
+    @property
+    def added(self) -> int:
+        """The newest dispatch that was added."""
+        return max(way.added for way in self.ways)
+
+    @property
+    def confirmed(self) -> int:
+        """The highest seq up to which everything is confirmed."""
+        return min((way.confirmed for way in self.ways if not way.is_drained), default=self.added)
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether all that was added is confirmed."""
+        return all(way.is_drained for way in self.ways)
+
+    def close(self) -> None:
+        """Nothing more counts as confirmed: the lease was lost, and what is on its way may come twice."""
+        confirmed = self.confirmed
+        for way in self.ways:
+            way.added = way.confirmed = confirmed
+
 
 class Outbox:
-    """The window of one publishing connection; delivery tags count up from 1 on every connection.
+    """What is on its way over one channel of a connection; delivery tags count up from 1 on every connection.
 
-    `as_repeated(publish)` gives what is written instead when a publish has to be written again.
+    `as_repeated(publish)` gives what is written instead when a publish has to be written again. With `is_paced`, no
+    more is written than RabbitMQ takes without stopping the connection, however slow a queue is.
     """
 
-    def __init__(self, *, max_count: int, max_bytes: int, as_repeated: Callable[[bytes], bytes] = bytes) -> None:
+    def __init__(self, *, is_paced: bool = False, as_repeated: Callable[[bytes], bytes] = bytes) -> None:
         self._as_repeated = as_repeated
-        self._max_count = max_count
-        self._max_bytes = max_bytes
-        self._unsent: deque[tuple[ConfirmedSeq, int, bytes]] = deque()
-        self._sent: deque[tuple[ConfirmedSeq, int, bytes]] = deque()
+        self._is_paced = is_paced
+        self._burst_left = BURST_COUNT
+        self._unsent: deque[tuple[ChannelMark, int, bytes]] = deque()
+        self._sent: deque[tuple[ChannelMark, int, bytes]] = deque()
         self._head_tag = 1
         self._confirmed_tags: set[int] = set()
         self.byte_count = 0
@@ -49,28 +104,28 @@ class Outbox:
         return len(self._unsent) + len(self._sent)
 
     @property
-    def is_full(self) -> bool:
-        """Whether readers must wait."""
-        return self.byte_count >= self._max_bytes or len(self) >= self._max_count
-
-    @property
     def has_unsent(self) -> bool:
         """Whether something waits to be written."""
         return bool(self._unsent)
 
-    def add(self, mark: ConfirmedSeq, seq: int, publish: bytes) -> None:
+    def add(self, mark: ChannelMark, seq: int, publish: bytes) -> None:
         """Append a rendered publish of dispatch `seq`."""
-        mark.added = max(mark.added, seq)
+        mark.add(seq)
         self.byte_count += len(publish)
         self._unsent.append((mark, seq, publish))
 
     def take(self, limit: int) -> list[bytes]:
         """Up to `limit` publishes to write now, in order."""
+        if self._is_paced:
+            if len(self._sent) < CALM_COUNT:
+                self._burst_left = BURST_COUNT
+            limit = min(limit, self._burst_left)
         chunks: list[bytes] = []
         while self._unsent and len(chunks) < limit:
             entry = self._unsent.popleft()
             self._sent.append(entry)
             chunks.append(entry[2])
+        self._burst_left -= len(chunks)
         return chunks
 
     def on_ack(self, tag: int, *, multiple: bool) -> None:
@@ -91,7 +146,8 @@ class Outbox:
         mark, seq, publish = self._sent.popleft()
         self._head_tag += 1
         self.byte_count -= len(publish)
-        mark.confirmed = max(mark.confirmed, seq)
+        if not mark.is_dropped:
+            mark.confirmed = max(mark.confirmed, seq)
 
     def rewind(self) -> None:
         """The connection is gone: everything unconfirmed is to be sent again, in order, on a new one.
@@ -119,7 +175,7 @@ class Outbox:
                 self._unsent.append((mark, seq, publish))
         return len(entries) - len(self._unsent)
 
-    def skip(self, mark: ConfirmedSeq, seq: int) -> None:
+    def skip(self, mark: ChannelMark, seq: int) -> None:
         """Dispatch `seq` is not published: it counts as confirmed as soon as all before it is."""
         mark.added = max(mark.added, seq)
         for entries in (self._unsent, self._sent):
@@ -129,11 +185,11 @@ class Outbox:
                     return
         mark.confirmed = max(mark.confirmed, seq)
 
-    def has_sent(self, mark: ConfirmedSeq) -> bool:
+    def has_sent(self, mark: ChannelMark) -> bool:
         """Whether something of a lease was written and is not confirmed."""
         return any(entry[0] is mark for entry in self._sent)
 
-    def drop(self, mark: ConfirmedSeq) -> None:
+    def drop(self, mark: ChannelMark) -> None:
         """Forget what is not sent yet of a lease that was lost."""
         mark.is_dropped = True
         kept = [entry for entry in self._unsent if entry[0] is not mark]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventbus.amqp.publish_frames import PublishTemplate
+from eventbus.amqp.publish_frames import BULK_CHANNEL, URGENT_CHANNEL, PublishTemplate
+from eventbus.names import INTERACTION_CREATE
 from gateway_workers.outbox import ConfirmedSeq
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Outlet:
                 event_type=event_type,
                 headers=self._headers,
                 frame_max=self._publisher.frame_max,
+                channel=URGENT_CHANNEL if event_type == INTERACTION_CREATE else BULK_CHANNEL,
             )
 
     def knows(self, event_type: str) -> bool:
@@ -67,8 +69,8 @@ class Outlet:
     ) -> None:
         """Append a dispatch; `prepare(event_type)` must have been done."""
         if len(frame) > self._publisher.max_body_bytes:
-            self._publisher.refuse(self.mark, seq, event_type, len(frame))
+            self._publisher.refuse(self.mark.on(BULK_CHANNEL), seq, event_type, len(frame))
             return
-        message_id = f"{session_id}:{seq}".encode()
-        publish = self._templates[event_type].render(frame, message_id, replayed=replayed, received_at=received_at)
-        self._publisher.add(self.mark, seq, publish)
+        template = self._templates[event_type]
+        publish = template.render(frame, f"{session_id}:{seq}".encode(), replayed=replayed, received_at=received_at)
+        self._publisher.add(self.mark.on(template.channel), seq, publish)

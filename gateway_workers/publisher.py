@@ -1,4 +1,4 @@
-"""Publishes dispatches in order over one connection, with confirms and a bounded window.
+"""Publishes dispatches over one connection, with confirms and a bounded window; in order, but for urgent ones.
 
 No task and no future per dispatch: a dispatch is rendered to bytes, appended to the outbox, and written with all others
 of the same turn of the event loop. When the connection is lost, everything unconfirmed is written again on the next
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from eventbus.amqp.link import FIRST_BACKOFF_S, next_backoff
 from eventbus.amqp.publish_connection import PublishConnection
-from eventbus.amqp.publish_frames import as_replayed, body_size, exchange_of
+from eventbus.amqp.publish_frames import BULK_CHANNEL, URGENT_CHANNEL, as_replayed, body_size, exchange_of
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
 from gateway_workers import broker_refusals
 from gateway_workers.outbox import Outbox
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from eventbus.amqp.broker import Broker
     from eventbus.amqp.publish_topology import PublishTopology
     from eventbus.names import Names
-    from gateway_workers.outbox import ConfirmedSeq
+    from gateway_workers.outbox import ChannelMark
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,12 @@ class DispatchPublisher:
         self.topology = WorkerTopology(names, worker_id=worker_id)
         self._broker = broker
         self._worker_id = worker_id
-        self._outbox = Outbox(max_count=max_count, max_bytes=max_bytes, as_repeated=as_replayed)
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+        self._outboxes = {  # in the order in which they are written
+            URGENT_CHANNEL: Outbox(as_repeated=as_replayed),
+            BULK_CHANNEL: Outbox(as_repeated=as_replayed, is_paced=True),
+        }
         self._connection: PublishConnection | None = None
         self._is_valid = False
         self._flush_is_due = False
@@ -62,9 +67,15 @@ class DispatchPublisher:
         """A way out for one lease; `seq` is the last one that is known to be confirmed."""
         return Outlet(self, shard=shard, shard_count=shard_count, fencing_token=fencing_token, seq=seq)
 
-    def add(self, mark: ConfirmedSeq, seq: int, publish: bytes) -> None:
-        """Append a rendered publish; it is written in this turn of the event loop or when the broker takes it."""
-        self._outbox.add(mark, seq, publish)
+    def add(self, mark: ChannelMark, seq: int, publish: bytes) -> None:
+        """Append a publish that was rendered for the mark's channel.
+
+        It is written in this turn of the event loop or when the broker takes it.
+        """
+        self._outboxes[mark.channel].add(mark, seq, publish)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if not self._flush_is_due:
             self._flush_is_due = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -72,16 +83,18 @@ class DispatchPublisher:
     @property
     def is_full(self) -> bool:
         """Whether readers must wait until the broker confirmed something."""
-        return self._outbox.is_full
+        count, byte_count = self.backlog
+        return byte_count >= self._max_bytes or count >= self._max_count
 
     @property
     def backlog(self) -> tuple[int, int]:
         """Unconfirmed publishes and their bytes."""
-        return len(self._outbox), self._outbox.byte_count
+        outboxes = self._outboxes.values()
+        return sum(map(len, outboxes)), sum(outbox.byte_count for outbox in outboxes)
 
     async def room(self) -> None:
         """Wait until the window has room."""
-        while self._outbox.is_full:
+        while self.is_full:
             await self._next_progress()
 
     async def drained(self, outlet: Outlet) -> None:
@@ -89,7 +102,7 @@ class DispatchPublisher:
         while not outlet.is_drained:
             await self._next_progress()
 
-    async def confirmed(self, mark: ConfirmedSeq, *, all_but: int = 0) -> None:
+    async def confirmed(self, mark: ChannelMark, *, all_but: int = 0) -> None:
         """Wait until what was added with `mark` is confirmed, but for the last `all_but` seqs."""
         while mark.added - mark.confirmed > all_but:
             await self._next_progress()
@@ -100,7 +113,8 @@ class DispatchPublisher:
 
     def withdraw(self, outlet: Outlet) -> None:
         """Forget all that is unconfirmed of a lease; what was written already is cut off with the connection."""
-        is_on_its_way = any(self._outbox.has_sent(mark) for mark in outlet.marks)
+        ways = [way for mark in outlet.marks for way in mark.ways]
+        is_on_its_way = any(self._outboxes[way.channel].has_sent(way) for way in ways)
         self.drop(outlet)
         if is_on_its_way and self._connection is not None:
             self._connection.abort("a lease ends with unconfirmed publishes")
@@ -108,14 +122,15 @@ class DispatchPublisher:
     def drop(self, outlet: Outlet) -> None:
         """Forget what was not sent yet of a lease that was lost."""
         for mark in outlet.marks:
-            self._outbox.drop(mark)
-            mark.added = mark.confirmed
+            for way in mark.ways:
+                self._outboxes[way.channel].drop(way)
+            mark.close()
         self._progress.set()
 
-    def refuse(self, mark: ConfirmedSeq, seq: int, event_type: str, size: int) -> None:
+    def refuse(self, mark: ChannelMark, seq: int, event_type: str, size: int) -> None:
         """Count a dispatch that the broker would not take; what follows it goes on."""
         self.refused_count += 1
-        self._outbox.skip(mark, seq)
+        self._outboxes[mark.channel].skip(mark, seq)
         _log.debug("dispatch refused", extra={"action": "dispatch_refused", "type": event_type, "bytes": size})
 
     def _on_writable(self) -> None:
@@ -125,17 +140,23 @@ class DispatchPublisher:
     def _flush(self) -> None:
         self._flush_is_due = False
         connection = self._connection
-        while connection is not None and self._is_valid and connection.is_writable and self._outbox.has_unsent:
-            connection.publish(self._outbox.take(BATCH_SIZE))
+        if connection is None or not self._is_valid:
+            return
+        for outbox in self._outboxes.values():
+            while connection.is_writable and (publishes := outbox.take(BATCH_SIZE)):
+                connection.publish(publishes)
 
-    def _on_confirm(self, tag: int, multiple: bool, ok: bool) -> None:
+    def _on_confirm(self, channel: int, tag: int, multiple: bool, ok: bool) -> None:
         if self._connection is None:
             return
         if not ok:
             # What was refused must go again before what follows it, or the shard's order is lost.
             self._connection.abort(f"RabbitMQ refused publish {tag}")
             return
-        self._outbox.on_ack(tag, multiple=multiple)
+        outbox = self._outboxes[channel]
+        outbox.on_ack(tag, multiple=multiple)
+        if outbox.has_unsent:
+            self._flush_soon()
         self._progress.set()
 
     # The connection
@@ -168,7 +189,8 @@ class DispatchPublisher:
         while True:
             reason = await self._lost()
             self._is_valid = False
-            self._outbox.rewind()
+            for outbox in self._outboxes.values():
+                outbox.rewind()
             _log.warning(
                 "publishing connection lost", extra={"action": "publisher_lost", "reason": reason, **self._fields()}
             )
@@ -209,9 +231,10 @@ class DispatchPublisher:
         lost, limit = self.topology.lost_exchanges, self.max_body_bytes
         if not lost and limit == sys.maxsize:
             return
-        self.refused_count += self._outbox.refuse(
-            lambda publish: body_size(publish) > limit or (bool(lost) and exchange_of(publish) in lost)
-        )
+        for outbox in self._outboxes.values():
+            self.refused_count += outbox.refuse(
+                lambda publish: body_size(publish) > limit or (bool(lost) and exchange_of(publish) in lost)
+            )
         lost.clear()
 
     async def _reopen(self, revalidate: Callable[[], Awaitable[None]]) -> None:

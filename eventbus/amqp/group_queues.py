@@ -15,7 +15,7 @@ from eventbus.amqp.layout_queue import LayoutQueue
 from eventbus.amqp.partition_exchange import PartitionExchange, find_former_partitions, remove_other_exchanges
 from eventbus.errors import BrokerLostError
 from eventbus.group_layout import GroupLayout
-from eventbus.names import INTERACTION_LANE
+from eventbus.names import INTERACTION_CREATE, INTERACTION_LANE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,6 @@ METHOD_TIMEOUT_S = 10.0
 SYNC_TIMEOUT_S = 600.0
 """For all bindings: a busy connection answers each method late, and a call that is given up closes its channel."""
 DELIVERY_LIMIT = 20
-INTERACTION_CREATE = "INTERACTION_CREATE"
 NOT_PARTITIONED = GroupLayout()
 LANES: tuple[str | None, ...] = (None, INTERACTION_LANE, QUARANTINE_LANE)
 

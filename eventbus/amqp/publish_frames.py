@@ -14,8 +14,10 @@ from pamqp import commands, encode, frame
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PUBLISH_CHANNEL = 1
+BULK_CHANNEL = 1
 DECLARE_CHANNEL = 2
+URGENT_CHANNEL = 3
+"""A publishing channel of its own for what must not stand behind a queue that is slow (docs/decisions/0015)."""
 
 _FRAME_HEADER = struct.Struct(">BHI")
 _CONTENT_HEADER = struct.Struct(">HHQH")
@@ -51,9 +53,9 @@ def body_size(publish: bytes) -> int:
 
 
 class PublishTemplate:
-    """The frames of Basic.Publish for one exchange, routing key, `type` and set of fixed headers."""
+    """The frames of Basic.Publish for one channel, exchange, routing key, `type` and set of fixed headers."""
 
-    __slots__ = ("_after_id", "_before_table", "_body_limit", "_method", "_table")
+    __slots__ = ("_after_id", "_before_table", "_body_limit", "_method", "_table", "channel")
 
     def __init__(
         self,
@@ -63,9 +65,11 @@ class PublishTemplate:
         event_type: str,
         headers: Mapping[str, int | str],
         frame_max: int,
+        channel: int = BULK_CHANNEL,
     ) -> None:
+        self.channel = channel
         publish = commands.Basic.Publish(exchange=exchange, routing_key=routing_key)
-        self._method = frame.marshal(publish, PUBLISH_CHANNEL)
+        self._method = frame.marshal(publish, channel)
         self._table = encode.field_table(dict(headers))[4:]
         table_size = len(self._table) + len(_REPLAYED[0]) + len(_RECEIVED_AT_KEY) + 9
         self._before_table = _CONTENT_TYPE + table_size.to_bytes(4, "big") + self._table
@@ -88,9 +92,9 @@ class PublishTemplate:
         )
         size = len(body)
         content_header = _CONTENT_HEADER.pack(_BASIC_CLASS, 0, size, _FLAGS)
-        head = _FRAME_HEADER.pack(2, PUBLISH_CHANNEL, len(content_header) + len(properties) - 1)
+        head = _FRAME_HEADER.pack(2, self.channel, len(content_header) + len(properties) - 1)
         if size <= self._body_limit:
-            body_head = _FRAME_HEADER.pack(3, PUBLISH_CHANNEL, size)
+            body_head = _FRAME_HEADER.pack(3, self.channel, size)
             return b"".join((self._method, head, content_header, properties, body_head, body, _FRAME_END))
         return b"".join((self._method, head, content_header, properties, *self._body_frames(body)))
 
@@ -98,5 +102,5 @@ class PublishTemplate:
         chunks: list[bytes] = []
         for start in range(0, len(body), self._body_limit):
             part = body[start : start + self._body_limit]
-            chunks += (_FRAME_HEADER.pack(3, PUBLISH_CHANNEL, len(part)), part, _FRAME_END)
+            chunks += (_FRAME_HEADER.pack(3, self.channel, len(part)), part, _FRAME_END)
         return chunks

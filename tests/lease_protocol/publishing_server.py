@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pamqp import base, body, commands, frame, header, heartbeat
 
-from eventbus.amqp.publish_frames import PUBLISH_CHANNEL
+from eventbus.amqp.publish_frames import BULK_CHANNEL, URGENT_CHANNEL
 from tests.lease_protocol.memory_broker import Letter, RefusedError, Session
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class PublishingServer(Session):
     def __init__(self, broker: MemoryBroker, wire: Wire) -> None:
         super().__init__(broker, wire)
         self._buffer = b""
-        self._tag = 0
+        self._tags = dict.fromkeys((BULK_CHANNEL, URGENT_CHANNEL), 0)
         self._channel = 0
         self._publish: commands.Basic.Publish | None = None
         self._header: header.ContentHeader | None = None
@@ -159,10 +159,9 @@ class PublishingServer(Session):
             return
         if publish.mandatory and not is_routed:
             self._return(publish, content)
-        if self._channel != PUBLISH_CHANNEL:
-            return
-        self._tag += 1
-        self._confirm(self._tag)
+        if self._channel in self._tags:
+            self._tags[self._channel] += 1
+            self._confirm(self._channel, self._tags[self._channel])
 
     def _return(self, publish: commands.Basic.Publish, content: header.ContentHeader) -> None:
         method = commands.Basic.Return(312, "NO_ROUTE", publish.exchange, publish.routing_key)
@@ -171,13 +170,13 @@ class PublishingServer(Session):
             data += frame.marshal(body.ContentBody(self._body), self._channel)
         self.wire.to_client(data, "Basic.Return")
 
-    def _confirm(self, tag: int) -> None:
+    def _confirm(self, channel: int, tag: int) -> None:
         world = self.broker.world
         delay_s = self.broker.confirm_delay_s * world.random.random()
         if delay_s:
-            world.at(world.now + delay_s, lambda: self._answer(commands.Basic.Ack(tag), 1))
+            world.at(world.now + delay_s, lambda: self._answer(commands.Basic.Ack(tag), channel))
         else:
-            self._answer(commands.Basic.Ack(tag), 1)
+            self._answer(commands.Basic.Ack(tag), channel)
 
 
 _OK: dict[type, Any] = {

@@ -17,10 +17,13 @@ class Publish:
     seq: int
 
 
-def is_duplicate(holders: FormerHolders, publish: Publish, *, session: str = "s", shard: int = 0) -> bool:
+def is_duplicate(
+    holders: FormerHolders, publish: Publish, *, session: str = "s", shard: int = 0, is_interaction: bool = False
+) -> bool:
     return holders.is_duplicate(
         shard=shard,
         session_id=session,
+        is_interaction=is_interaction,
         fencing_token=publish.token,
         resumed_from=publish.resumed_from,
         seq=publish.seq,
@@ -51,6 +54,14 @@ def test_another_session_and_another_shard_prove_nothing() -> None:
     assert not is_duplicate(holders, Publish(2, 0, 99), session="other")
     assert not is_duplicate(holders, Publish(2, 0, 99), shard=1)
     assert not is_duplicate(holders, Publish(1, 0, 12))
+
+
+def test_an_interaction_proves_nothing_of_other_dispatches_and_they_nothing_of_it() -> None:
+    for proof in (True, False):
+        holders = FormerHolders()
+        assert not is_duplicate(holders, Publish(2, 10, 30), is_interaction=proof)
+        assert not is_duplicate(holders, Publish(1, 0, 12), is_interaction=not proof)
+        assert is_duplicate(holders, Publish(1, 0, 12), is_interaction=proof)
 
 
 def test_a_successor_that_does_not_say_from_where_it_resumed_proves_nothing() -> None:

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway_workers.outbox import ConfirmedSeq, Outbox
+from eventbus.amqp.publish_frames import BULK_CHANNEL, URGENT_CHANNEL
+from gateway_workers.outbox import BURST_COUNT, CALM_COUNT, ChannelMark, ConfirmedSeq, Outbox
 
 if TYPE_CHECKING:
     from unittest import TestCase
 
-MAX_COUNT = 8
-MAX_BYTES = 200
+
+CHANNELS = (BULK_CHANNEL, URGENT_CHANNEL)
 
 
 @dataclass(eq=False)
 class Entry:
     mark: ConfirmedSeq
+    channel: int
     seq: int
     publish: bytes
     tag: int | None = None
@@ -28,83 +30,93 @@ class Entry:
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """The model keeps every entry in a list, and works out what the outbox should say from scratch."""
+    """The model keeps every entry in a list, and works out what the outboxes should say from scratch."""
 
     @initialize()
     def start(self) -> None:
-        self.outbox = Outbox(max_count=MAX_COUNT, max_bytes=MAX_BYTES)
+        self.outboxes = {channel: Outbox() for channel in CHANNELS}
         self.marks = [ConfirmedSeq(0), ConfirmedSeq(100)]
-        self.starts = {id(mark): mark.confirmed for mark in self.marks}
-        self.entries: list[Entry] = []
-        self.confirmed: list[Entry] = []
-        self.next_tag = 1
+        self.floors = {id(mark): mark.confirmed for mark in self.marks}
+        self.entries: dict[int, list[Entry]] = {channel: [] for channel in CHANNELS}
+        self.next_tags = dict.fromkeys(CHANNELS, 1)
         self.payload = 0
 
-    @rule(which=st.integers(0, 1), size=st.integers(1, 60), gap=st.integers(1, 3))
-    def add(self, which: int, size: int, gap: int) -> None:
+    @rule(which=st.integers(0, 1), channel=st.sampled_from(CHANNELS), size=st.integers(1, 60), gap=st.integers(1, 3))
+    def add(self, which: int, channel: int, size: int, gap: int) -> None:
         mark = self.marks[which]
-        if mark.is_dropped:
-            return
         self.payload += 1
         publish = f"{self.payload}:".encode().ljust(size, b"x")
         seq = mark.added + gap
-        self.outbox.add(mark, seq, publish)
-        self.entries.append(Entry(mark, seq, publish))
+        self.outboxes[channel].add(mark.on(channel), seq, publish)
+        self.entries[channel].append(Entry(mark, channel, seq, publish))
         assert mark.added == seq
 
-    @rule(limit=st.integers(0, 5))
-    def take(self, limit: int) -> None:
-        unsent = [entry for entry in self.entries if entry.tag is None][:limit]
-        assert self.outbox.take(limit) == [entry.publish for entry in unsent]
+    @rule(channel=st.sampled_from(CHANNELS), limit=st.integers(0, 5))
+    def take(self, channel: int, limit: int) -> None:
+        unsent = [entry for entry in self.entries[channel] if entry.tag is None][:limit]
+        assert self.outboxes[channel].take(limit) == [entry.publish for entry in unsent]
         for entry in unsent:
-            entry.tag = self.next_tag
-            self.next_tag += 1
+            entry.tag = self.next_tags[channel]
+            self.next_tags[channel] += 1
 
-    @rule(tag=st.integers(1, 30), multiple=st.booleans())
-    def ack(self, tag: int, multiple: bool) -> None:
-        self.outbox.on_ack(tag, multiple=multiple)
-        if tag < self.next_tag:
-            for entry in self.entries:
+    @rule(channel=st.sampled_from(CHANNELS), tag=st.integers(1, 30), multiple=st.booleans())
+    def ack(self, channel: int, tag: int, multiple: bool) -> None:
+        self.outboxes[channel].on_ack(tag, multiple=multiple)
+        entries = self.entries[channel]
+        if tag < self.next_tags[channel]:
+            for entry in entries:
                 if entry.tag is not None and (entry.tag == tag or (multiple and entry.tag < tag)):
                     entry.is_acked = True
-        while self.entries and self.entries[0].is_acked:
-            self.confirmed.append(self.entries.pop(0))
+        while entries and entries[0].is_acked:
+            del entries[0]
 
-    @precondition(lambda self: any(entry.tag is not None for entry in self.entries))
-    @rule()
-    def ack_the_newest_first(self) -> None:
-        self.ack(max(entry.tag for entry in self.entries if entry.tag is not None), multiple=False)
+    @rule(channel=st.sampled_from(CHANNELS))
+    def ack_the_newest_first(self, channel: int) -> None:
+        tags = [entry.tag for entry in self.entries[channel] if entry.tag is not None]
+        if tags:
+            self.ack(channel, max(tags), multiple=False)
 
     @rule()
     def rewind(self) -> None:
-        self.outbox.rewind()
-        self.entries = [entry for entry in self.entries if not entry.mark.is_dropped]
-        self.next_tag = 1
-        for entry in self.entries:
-            entry.tag, entry.is_acked = None, False
+        for channel, outbox in self.outboxes.items():
+            outbox.rewind()
+            self.next_tags[channel] = 1
+            self.entries[channel] = [one for one in self.entries[channel] if not one.mark.on(channel).is_dropped]
+            for entry in self.entries[channel]:
+                entry.tag, entry.is_acked = None, False
 
     @rule(which=st.integers(0, 1))
     def drop(self, which: int) -> None:
         mark = self.marks[which]
-        self.outbox.drop(mark)
-        self.entries = [entry for entry in self.entries if entry.tag is not None or entry.mark is not mark]
-        self.marks[which] = ConfirmedSeq(mark.added)
-        self.starts[id(self.marks[which])] = mark.added
+        for channel, outbox in self.outboxes.items():
+            outbox.drop(mark.on(channel))
+            kept = [one for one in self.entries[channel] if one.tag is not None or one.mark is not mark]
+            self.entries[channel] = kept
+        confirmed, added = mark.confirmed, mark.added
+        mark.close()
+        assert mark.confirmed == confirmed
+        self.marks[which] = ConfirmedSeq(added)
+        self.floors[id(self.marks[which])] = added
 
     @invariant()
     def the_sizes_are_those_of_what_is_unconfirmed(self) -> None:
-        assert len(self.outbox) == len(self.entries)
-        assert self.outbox.byte_count == sum(len(entry.publish) for entry in self.entries)
-        assert self.outbox.has_unsent == any(entry.tag is None for entry in self.entries)
-        too_much = len(self.entries) >= MAX_COUNT or self.outbox.byte_count >= MAX_BYTES
-        assert self.outbox.is_full == too_much
+        for channel, outbox in self.outboxes.items():
+            entries = self.entries[channel]
+            assert len(outbox) == len(entries)
+            assert outbox.byte_count == sum(len(entry.publish) for entry in entries)
+            assert outbox.has_unsent == any(entry.tag is None for entry in entries)
 
     @invariant()
-    def the_confirmed_seq_is_the_highest_below_which_all_is_confirmed(self) -> None:
+    def nothing_up_to_the_confirmed_seq_is_unconfirmed_and_it_only_grows(self) -> None:
         for mark in self.marks:
-            mine = [entry.seq for entry in self.confirmed if entry.mark is mark]
-            assert mark.confirmed == max(mine, default=self.starts[id(mark)])
-            assert all(entry.seq > mark.confirmed for entry in self.entries if entry.mark is mark)
+            waiting = [one for entries in self.entries.values() for one in entries if one.mark is mark]
+            assert all(one.seq > mark.confirmed for one in waiting)
+            assert mark.is_drained == (not waiting)
+            assert mark.confirmed <= mark.added
+            assert mark.confirmed >= self.floors[id(mark)]
+            self.floors[id(mark)] = mark.confirmed
+            if not waiting:
+                assert mark.confirmed == mark.added
 
 
 OutboxMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
@@ -112,8 +124,8 @@ TestOutbox: type[TestCase] = OutboxMachine.TestCase
 
 
 def test_what_was_written_for_a_lost_lease_is_not_written_again() -> None:
-    outbox = Outbox(max_count=10, max_bytes=1000)
-    lost, kept = ConfirmedSeq(0), ConfirmedSeq(0)
+    outbox = Outbox()
+    lost, kept = ChannelMark(BULK_CHANNEL, 0), ChannelMark(BULK_CHANNEL, 0)
     outbox.add(lost, 1, b"lost")
     outbox.add(kept, 1, b"kept")
     outbox.take(10)
@@ -124,7 +136,7 @@ def test_what_was_written_for_a_lost_lease_is_not_written_again() -> None:
 
 
 def test_an_ack_that_is_out_of_order_waits_for_those_before_it() -> None:
-    outbox, mark = Outbox(max_count=10, max_bytes=1000), ConfirmedSeq(0)
+    outbox, mark = Outbox(), ChannelMark(BULK_CHANNEL, 0)
     for seq in (1, 2, 3):
         outbox.add(mark, seq, b"x")
     outbox.take(3)
@@ -136,7 +148,7 @@ def test_an_ack_that_is_out_of_order_waits_for_those_before_it() -> None:
 
 
 def test_what_is_written_again_is_marked_and_what_was_never_written_is_not() -> None:
-    outbox, mark = Outbox(max_count=10, max_bytes=1000, as_repeated=bytes.upper), ConfirmedSeq(0)
+    outbox, mark = Outbox(as_repeated=bytes.upper), ChannelMark(BULK_CHANNEL, 0)
     outbox.add(mark, 1, b"first")
     outbox.take(1)
     outbox.add(mark, 2, b"second")
@@ -147,7 +159,7 @@ def test_what_is_written_again_is_marked_and_what_was_never_written_is_not() -> 
 
 
 def test_what_a_lease_has_on_its_way_is_known_until_it_is_confirmed() -> None:
-    outbox, mark = Outbox(max_count=10, max_bytes=1000), ConfirmedSeq(0)
+    outbox, mark = Outbox(), ChannelMark(BULK_CHANNEL, 0)
     outbox.add(mark, 1, b"x")
     assert not outbox.has_sent(mark)
     outbox.take(1)
@@ -157,7 +169,7 @@ def test_what_a_lease_has_on_its_way_is_known_until_it_is_confirmed() -> None:
 
 
 def test_what_is_refused_counts_as_confirmed_when_all_before_it_is() -> None:
-    outbox, mark, other = Outbox(max_count=10, max_bytes=1000), ConfirmedSeq(0), ConfirmedSeq(0)
+    outbox, mark, other = Outbox(), ChannelMark(BULK_CHANNEL, 0), ChannelMark(BULK_CHANNEL, 0)
     outbox.add(mark, 1, b"small")
     outbox.add(other, 7, b"huge")
     outbox.add(mark, 2, b"huge")
@@ -173,7 +185,7 @@ def test_what_is_refused_counts_as_confirmed_when_all_before_it_is() -> None:
 
 
 def test_a_skipped_dispatch_waits_for_those_before_it_on_their_way_too() -> None:
-    outbox, mark = Outbox(max_count=10, max_bytes=1000), ConfirmedSeq(0)
+    outbox, mark = Outbox(), ChannelMark(BULK_CHANNEL, 0)
     outbox.add(mark, 1, b"x")
     outbox.take(1)
     outbox.skip(mark, 2)
@@ -182,3 +194,59 @@ def test_a_skipped_dispatch_waits_for_those_before_it_on_their_way_too() -> None
     assert mark.confirmed == 2
     outbox.skip(mark, 3)
     assert (mark.confirmed, mark.added) == (3, 3)
+
+
+def test_an_ack_raises_the_confirmed_seq_up_to_what_the_other_channel_has_on_its_way() -> None:
+    mark = ConfirmedSeq(0)
+    bulk, urgent = Outbox(), Outbox()
+    bulk.add(mark.on(BULK_CHANNEL), 1, b"1")
+    bulk.add(mark.on(BULK_CHANNEL), 2, b"2")
+    urgent.add(mark.on(URGENT_CHANNEL), 3, b"3")
+    bulk.add(mark.on(BULK_CHANNEL), 4, b"4")
+    bulk.take(3)
+    urgent.take(1)
+    bulk.on_ack(1, multiple=False)
+    assert mark.confirmed == 1
+    bulk.on_ack(3, multiple=True)
+    assert mark.confirmed == 2  # 3 is on its way
+    urgent.on_ack(1, multiple=False)
+    assert mark.confirmed == 4
+
+
+def test_an_urgent_one_that_is_confirmed_first_confirms_nothing_before_it() -> None:
+    mark = ConfirmedSeq(0)
+    bulk, urgent = Outbox(), Outbox()
+    bulk.add(mark.on(BULK_CHANNEL), 1, b"1")
+    urgent.add(mark.on(URGENT_CHANNEL), 2, b"2")
+    bulk.take(1)
+    urgent.take(1)
+    urgent.on_ack(1, multiple=False)
+    assert mark.confirmed == 0
+    bulk.on_ack(1, multiple=False)
+    assert mark.confirmed == 2
+
+
+def test_what_was_on_its_way_when_a_lease_was_lost_confirms_nothing_more() -> None:
+    mark = ConfirmedSeq(0)
+    outbox = Outbox()
+    for seq in (1, 2):
+        outbox.add(mark.on(BULK_CHANNEL), seq, b"x")
+    outbox.take(2)
+    outbox.on_ack(1, multiple=False)
+    outbox.drop(mark.on(BULK_CHANNEL))
+    mark.close()
+    outbox.on_ack(2, multiple=False)
+    assert (mark.confirmed, mark.added) == (1, 1)
+
+
+def test_a_paced_outbox_writes_no_more_than_a_burst_until_little_is_on_its_way() -> None:
+    outbox, mark = Outbox(is_paced=True), ChannelMark(BULK_CHANNEL, 0)
+    for seq in range(1, 1001):
+        outbox.add(mark, seq, b"x")
+    assert [len(outbox.take(150)) for _ in range(3)] == [150, BURST_COUNT - 150, 0]
+    outbox.on_ack(BURST_COUNT - CALM_COUNT, multiple=True)  # RabbitMQ still grants nothing
+    assert outbox.take(150) == []
+    outbox.on_ack(BURST_COUNT - CALM_COUNT + 1, multiple=True)
+    assert len(outbox.take(1000)) == BURST_COUNT
+    outbox.rewind()
+    assert len(outbox.take(1000)) == BURST_COUNT

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from pamqp import body as amqp_body
 from pamqp import commands, frame, header
 
-from eventbus.amqp.publish_frames import PUBLISH_CHANNEL, PublishTemplate, as_replayed, body_size, exchange_of
+from eventbus.amqp.publish_frames import (
+    BULK_CHANNEL,
+    URGENT_CHANNEL,
+    PublishTemplate,
+    as_replayed,
+    body_size,
+    exchange_of,
+)
 
 FRAME_MAX = 4096
 
@@ -18,6 +25,7 @@ def template(
     exchange: str = "gw.event.MESSAGE_CREATE",
     headers: dict[str, int | str] | None = None,
     frame_max: int = FRAME_MAX,
+    channel: int = BULK_CHANNEL,
 ) -> PublishTemplate:
     return PublishTemplate(
         exchange=exchange,
@@ -25,15 +33,18 @@ def template(
         event_type="MESSAGE_CREATE",
         headers=headers if headers is not None else {"shard": 7, "shard_count": 16, "fencing_token": 12},
         frame_max=frame_max,
+        channel=channel,
     )
 
 
-def decoded(raw: bytes) -> tuple[commands.Basic.Publish, header.ContentHeader, list[bytes]]:
-    """The method, the content header and the bodies; every frame on the publishing channel, no byte left over."""
+def decoded(
+    raw: bytes, on_channel: int = BULK_CHANNEL
+) -> tuple[commands.Basic.Publish, header.ContentHeader, list[bytes]]:
+    """The method, the content header and the bodies; every frame on the channel, no byte left over."""
     contents = []
     while raw:
         consumed, channel, content = frame.unmarshal(raw)
-        assert channel == PUBLISH_CHANNEL
+        assert channel == on_channel
         assert consumed <= FRAME_MAX or not isinstance(content, amqp_body.ContentBody)
         contents.append(content)
         raw = raw[consumed:]
@@ -64,6 +75,13 @@ def test_the_properties_are_the_documented_ones() -> None:
         "replayed": True,
         "received_at": 1754000000.125,
     }
+
+
+@pytest.mark.parametrize("size", [2, 3 * FRAME_MAX])
+def test_every_frame_is_for_the_channel_that_was_chosen(size: int) -> None:
+    raw = template(channel=URGENT_CHANNEL).render(b"x" * size, b"s:1", replayed=False, received_at=1.0)
+    _, _, bodies = decoded(raw, URGENT_CHANNEL)
+    assert b"".join(bodies) == b"x" * size
 
 
 @given(

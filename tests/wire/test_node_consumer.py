@@ -148,12 +148,12 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_with_its_reason(
 
 async def test_a_dispatch_as_a_worker_publishes_it_keeps_its_properties_as_a_dead_letter(bench: Bench) -> None:
     await bench.start(bench.handlers(FAILING_HANDLER))
-    lost: list[tuple[int, bool, bool]] = []
+    lost: list[tuple[int, int, bool, bool]] = []
     confirmed = asyncio.Event()
     worker = await PublishConnection.open(
         Broker(bench.url),
         name="a worker",
-        on_confirm=lambda tag, multiple, ok: confirmed.set() if ok else lost.append((tag, multiple, ok)),
+        on_confirm=lambda *confirm: confirmed.set() if confirm[-1] else lost.append(confirm),
         on_writable=lambda: None,
     )
     template = PublishTemplate(

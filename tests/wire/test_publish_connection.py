@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,7 +14,7 @@ from pamqp import commands, frame
 from eventbus.amqp import raw_connection
 from eventbus.amqp.broker import Broker
 from eventbus.amqp.publish_connection import PublishConnection
-from eventbus.amqp.publish_frames import PublishTemplate
+from eventbus.amqp.publish_frames import BULK_CHANNEL, URGENT_CHANNEL, PublishTemplate
 from eventbus.amqp.raw_connection import ATTEMPT_CHANNELS
 from eventbus.amqp.rpc import is_bound
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
@@ -34,20 +34,20 @@ TIMEOUT_S = 10
 
 
 class Confirms:
-    """Collects (tag, multiple, ok) and calls of `on_writable`."""
+    """Collects (channel, tag, multiple, ok) and calls of `on_writable`."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[int, bool, bool]] = []
+        self.seen: list[tuple[int, int, bool, bool]] = []
         self.writable_count = 0
 
-    def on_confirm(self, tag: int, multiple: bool, ok: bool) -> None:
-        self.seen.append((tag, multiple, ok))
+    def on_confirm(self, channel: int, tag: int, multiple: bool, ok: bool) -> None:
+        self.seen.append((channel, tag, multiple, ok))
 
     def on_writable(self) -> None:
         self.writable_count += 1
 
-    def covers(self, tag: int) -> bool:
-        return any(seen == tag or (multiple and seen >= tag) for seen, multiple, _ in self.seen)
+    def covers(self, tag: int, channel: int = BULK_CHANNEL) -> bool:
+        return any(seen == tag or (multiple and seen >= tag) for on, seen, multiple, _ in self.seen if on == channel)
 
 
 @contextlib.asynccontextmanager
@@ -90,10 +90,10 @@ async def open_and_fail(broker: Broker) -> None:
     await PublishConnection.open(broker, name="t", on_confirm=confirms.on_confirm, on_writable=confirms.on_writable)
 
 
-def template(names: Names, event_type: str = "A") -> PublishTemplate:
-    return PublishTemplate(
-        exchange=names.event(event_type), routing_key="0", event_type=event_type, headers={}, frame_max=131072
-    )
+def template(names: Names, event_type: str = "A", channel: int = BULK_CHANNEL) -> PublishTemplate:
+    exchange = names.event(event_type)
+    options: dict[str, Any] = {"headers": {}, "frame_max": 131072, "channel": channel}
+    return PublishTemplate(exchange=exchange, routing_key="0", event_type=event_type, **options)
 
 
 async def test_every_publish_of_a_batch_is_confirmed(broker: Broker, names: Names) -> None:
@@ -102,7 +102,17 @@ async def test_every_publish_of_a_batch_is_confirmed(broker: Broker, names: Name
         publish = template(names).render(b"{}", b"s:1", replayed=False, received_at=1.0)
         connection.publish([publish] * 250)
         await eventually(lambda: all(confirms.covers(tag) for tag in range(1, 251)))
-        assert all(ok for _, _, ok in confirms.seen)
+        assert all(ok for _, _, _, ok in confirms.seen)
+
+
+async def test_each_publishing_channel_counts_its_own_tags(broker: Broker, names: Names) -> None:
+    async with opened(broker) as (connection, confirms):
+        await connection.topology.declare_event_exchange(names.event("A"))
+        for channel, count in ((BULK_CHANNEL, 5), (URGENT_CHANNEL, 3)):
+            one = template(names, channel=channel).render(b"{}", b"s:1", replayed=False, received_at=1.0)
+            connection.publish([one] * count)
+        await eventually(lambda: confirms.covers(5) and confirms.covers(3, URGENT_CHANNEL))
+        assert max(tag for channel, tag, _, _ in confirms.seen if channel == URGENT_CHANNEL) == 3
 
 
 async def test_the_proof_queue_vanishes_with_the_connection(

@@ -15,6 +15,7 @@ from eventbus.amqp.broker import Broker
 from eventbus.amqp.publish_connection import PublishConnection
 from eventbus.amqp.rpc import is_bound
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
+from eventbus.names import INTERACTION_CREATE
 from gateway_workers.publisher import DispatchPublisher
 from gateway_workers.topology import EventTypeRefusedError, WorkerTopology
 from tests.waiting import eventually
@@ -64,6 +65,10 @@ def publish(outlet: Outlet, seqs: range, *, session: str = "s", size: int = 20) 
         outlet.publish(
             TYPE, body.ljust(size), seq=seq, session_id=session, replayed=seq % 2 == 0, received_at=float(seq)
         )
+
+
+def interact(outlet: Outlet, seq: int) -> None:
+    outlet.publish(INTERACTION_CREATE, b"{}", seq=seq, session_id="s", replayed=False, received_at=1.0)
 
 
 def expected(seqs: range, session: str = "s") -> list[str]:
@@ -129,6 +134,51 @@ async def test_dispatches_arrive_in_order_with_their_properties(rig: Rig) -> Non
     }
     assert outlet.mark.confirmed == 300
     assert rig.publisher.backlog == (0, 0)
+
+
+async def collect_interactions_too(outlet: Outlet, names: Names, observer: AbstractChannel) -> None:
+    await outlet.prepare(TYPE)
+    await outlet.prepare(INTERACTION_CREATE)
+    queue = await observer.get_queue(f"{names.namespace}.test")
+    await queue.bind(names.event(INTERACTION_CREATE), "#")
+
+
+async def test_an_interaction_overtakes_what_waits_and_all_is_confirmed(
+    rig: Rig, names: Names, observer: AbstractChannel
+) -> None:
+    outlet = rig.outlet()
+    await collect_interactions_too(outlet, names, observer)
+    publish(outlet, range(1, 901))
+    interact(outlet, 901)
+    await drained(rig, outlet)
+    await eventually(lambda: len(rig.arrived) == 901)
+    assert rig.ids().index("s:901") < 600
+    assert [one for one in rig.ids() if one != "s:901"] == expected(range(1, 901))
+    assert (outlet.mark.confirmed, rig.publisher.backlog) == (901, (0, 0))
+
+
+async def test_both_channels_lose_nothing_and_keep_their_order_when_the_broker_is_lost(
+    broker: Broker, names: Names, observer: AbstractChannel, proxy: TcpProxy
+) -> None:
+    async with running(broker, names, observer) as rig:
+        outlet = rig.outlet()
+        await collect_interactions_too(outlet, names, observer)
+        for seq in range(1, 601):
+            if seq == 300:
+                proxy.stall()
+            if seq % 3:
+                publish(outlet, range(seq, seq + 1))
+            else:
+                interact(outlet, seq)
+            await asyncio.sleep(0)
+        proxy.cut()
+        proxy.resume()
+        await drained(rig, outlet)
+        await eventually(lambda: set(rig.ids()) == set(expected(range(1, 601))))
+        for kind in (TYPE, INTERACTION_CREATE):
+            seqs = [int((one.message_id or "")[2:]) for one in rig.arrived if one.type == kind]
+            assert list(dict.fromkeys(seqs)) == sorted(set(seqs))
+        assert outlet.mark.confirmed == 600
 
 
 async def test_a_dispatch_bigger_than_a_frame_arrives_whole(rig: Rig) -> None:
