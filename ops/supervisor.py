@@ -20,7 +20,7 @@ from ops.errors import ChildFailedError, ChildRefusedError
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
     from types import TracebackType
 
 T = TypeVar("T")
@@ -65,6 +65,23 @@ class Child:
         return self.process.pid if self.process is not None and self.process.returncode is None else None
 
 
+async def launch(child: Child) -> Process:
+    """Start the child's command as a process that dies with us; its output, errors included, is one pipe."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-IS",
+        launch_child.__file__,
+        str(os.getpid()),
+        *child.command,
+        env=dict(child.environment),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        limit=LINE_LIMIT,
+        start_new_session=True,  # the terminal's Ctrl-C is ours alone: we drain in order
+    )
+
+
 class Supervisor:
     """`async with`; children are added, stopped and killed at will. `on_line(name, line)` gets all their output.
 
@@ -72,7 +89,13 @@ class Supervisor:
     ChildRefusedError or ChildFailedError.
     """
 
-    def __init__(self, on_line: Callable[[str, str], None], on_event: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        on_line: Callable[[str, str], None],
+        on_event: Callable[[str], None],
+        launch: Callable[[Child], Awaitable[Process]] = launch,
+    ) -> None:
+        self._launch = launch
         self._on_line = on_line
         self._on_event = on_event
         self._group = asyncio.TaskGroup()
@@ -171,19 +194,7 @@ class Supervisor:
                 child.first_line.cancel()
 
     async def _run(self, child: Child) -> int:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-IS",
-            launch_child.__file__,
-            str(os.getpid()),
-            *child.command,
-            env=dict(child.environment),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=LINE_LIMIT,
-            start_new_session=True,  # the terminal's Ctrl-C is ours alone: we drain in order
-        )
+        process = await self._launch(child)
         child.process = process
         child.state = ChildState.RUNNING
         if child.stopping.is_set():

@@ -1,12 +1,13 @@
 """Starts the project's commands from a process that has imported them already, by fork.
 
-Importing hikari and the rest is most of what a start costs (2 s of CPU for `gw-consume`), and the tests of the wire
-start hundreds. What is forked is a process like any other, with arguments, environment and signals of its own. Those in
-`tests/acceptance` start the commands as users do.
+Importing hikari and the rest is most of what a start costs (2 s of CPU for `gw-consume`), and the tests start hundreds.
+What is forked is a process like any other, with arguments, environment and signals of its own. The tests of `gw-run`,
+of the demo and of chaos start the commands as users do.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
 import json
@@ -20,8 +21,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ops import supervisor
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from ops.supervisor import Child
 
 COMMANDS = Path(sys.executable).parent
 MODULES = {
@@ -29,8 +34,10 @@ MODULES = {
     "gw-coordinator": "coordinator.cli",
     "gw-worker": "gateway_workers.cli",
     "gw-ctl": "ops.ctl_cli",
+    "gw-sim": "gateway_sim.cli",
 }
 MAX_REQUEST_BYTES = 200_000
+POLL_S = 0.02
 
 
 class ForgedProcess:
@@ -105,6 +112,38 @@ class Forge:
         return ForgedProcess(int(answer), ending)
 
 
+class ForgedChild:
+    """What `asyncio.subprocess.Process` is to a program, as far as `ops.supervisor` needs it."""
+
+    def __init__(self, process: ForgedProcess, stdout: asyncio.StreamReader) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.stdout = stdout
+        self.send_signal = process.send_signal
+        self.kill = process.kill
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.poll()
+
+    async def wait(self) -> int:
+        while (code := self._process.poll()) is None:  # noqa: ASYNC110 - a process
+            await asyncio.sleep(POLL_S)
+        return code
+
+
+async def launch(child: Child) -> Any:
+    """For `ops.supervisor`: as its own `launch`."""
+    program, *arguments = child.command
+    ours, theirs = os.pipe()
+    process = Forge.shared().start(Path(program).name, arguments, child.environment, out=theirs, err=theirs)
+    os.close(theirs)
+    stdout = asyncio.StreamReader(limit=supervisor.LINE_LIMIT)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(ours, "rb"))
+    return ForgedChild(process, stdout)
+
+
 class _Smith:
     """The other end."""
 
@@ -143,6 +182,7 @@ class _Smith:
         for source, target in ((nothing, 0), (out, 1), (err, 2)):
             os.dup2(source, target)
             os.close(source)
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         os.environ.clear()
         os.environ.update(request["environment"])
         sys.argv = [str(COMMANDS / request["command"]), *request["arguments"]]

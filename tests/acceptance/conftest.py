@@ -17,6 +17,7 @@ from ops.run_settings import SIMULATOR_TOKEN
 from ops.simulator_client import SimulatorClient
 from ops.supervisor import Supervisor
 from ops.tally import Tally, tally
+from tests.forge import launch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -104,7 +105,7 @@ async def stage(broker_url: str, namespace: str, tmp_path: Path) -> AsyncIterato
     }
     async with contextlib.AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(
-            Supervisor(lambda name, line: lines.append(f"{name} | {line}"), lines.append)
+            Supervisor(lambda name, line: lines.append(f"{name} | {line}"), lines.append, launch)
         )
         made = Stage(Fleet(supervisor, environment), broker_url, tmp_path, lines)
         yield made

@@ -19,6 +19,7 @@ from ops.fleet import Fleet
 from ops.run_settings import SIMULATOR_TOKEN
 from ops.supervisor import Supervisor
 from tests.acceptance.conftest import Stage, until
+from tests.forge import launch
 from tests.tcp_proxy import tcp_proxy
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ async def stage(node: BrokerNode, namespace: str, tmp_path: Path) -> AsyncIterat
     }
     async with contextlib.AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(
-            Supervisor(lambda name, line: lines.append(f"{name} | {line}"), lines.append)
+            Supervisor(lambda name, line: lines.append(f"{name} | {line}"), lines.append, launch)
         )
         made = Stage(Fleet(supervisor, environment), node.url, records, lines)
         yield made

@@ -10,6 +10,7 @@ from ops.errors import ChildRefusedError
 from ops.fleet import Fleet, program
 from ops.run_settings import SIMULATOR_TOKEN
 from ops.supervisor import Supervisor
+from tests.forge import launch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ async def refusal(
     lines: list[str] = []
 
     async def fleet_until_the_worker_ends() -> None:
-        async with Supervisor(lambda name, line: lines.append(f"{name} | {line}"), lines.append) as supervisor:
+        async with Supervisor(lambda name, line: lines.append(f"{name} | {line}"), lines.append, launch) as supervisor:
             fleet = Fleet(supervisor, fleet_environment | (coordinator or {}))
             await fleet.start_simulator("--shards", "2", "--max-concurrency", "2", *simulator)
             fleet.add_coordinator()

@@ -30,6 +30,7 @@ class Judge:
         self._accepted_token: dict[int, int] = {}
         self._granted_tokens: dict[int, list[int]] = {}
         self._whole_up_to: dict[str, int] = {}
+        self._taken_beyond: dict[str, set[int]] = {}
         self._streamed: dict[int, Checkpoint] = {}
         self.dispatch_count = 0
         self.replay_count = 0
@@ -68,11 +69,24 @@ class Judge:
             )
         self._accepted_token[shard] = token
         seq, whole = int(number), self.whole_up_to(session_id)
-        if seq > whole + 1:
-            raise ViolationError(f"{process.name} published {letter.message_id}, but the broker has only 1 to {whole}")
+        beyond = self._taken_beyond.setdefault(session_id, set())
+        missing = [one for one in range(whole + 1, seq) if one not in beyond and self._are_alike(session_id, one, seq)]
+        if missing:
+            raise ViolationError(f"{process.name} published {letter.message_id}, but not {missing} before it")
         self.dispatch_count += 1
-        self.replay_count += seq <= whole
-        self._whole_up_to[session_id] = max(whole, seq)
+        self.replay_count += seq <= whole or seq in beyond
+        beyond.add(seq)
+        while whole + 1 in beyond:
+            whole += 1
+            beyond.remove(whole)
+        beyond.difference_update(range(whole + 1))
+        self._whole_up_to[session_id] = whole
+
+    def _are_alike(self, session_id: str, one: int, other: int) -> bool:
+        """Whether both are interactions, or neither: only these have an order."""
+        session = self._world.discord.find(session_id)
+        assert session is not None, f"nobody was ever given {session_id}"
+        return session.is_interaction(one) == session.is_interaction(other)
 
     def _on_checkpoints(self, letter: Letter) -> None:
         record = messages.decode(messages.session_record, letter.body)

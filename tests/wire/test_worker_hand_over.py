@@ -23,6 +23,7 @@ from ops.fleet import Fleet, program
 from ops.run_settings import SIMULATOR_TOKEN
 from ops.simulator_client import SimulatorClient
 from ops.supervisor import Supervisor
+from tests.forge import launch
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ async def play(broker_url: str, namespace: str, names: Names) -> AsyncIterator[P
     coordinator = HandCoordinator(broker_url, names)
     async with (
         coordinator.running(),
-        Supervisor(lambda name, line: lines.append(f"{name} | {line}"), lines.append) as supervisor,
+        Supervisor(lambda name, line: lines.append(f"{name} | {line}"), lines.append, launch) as supervisor,
     ):
         fleet = Fleet(supervisor, environment)
         simulated = await fleet.start_simulator("--shards", "2", "--max-concurrency", "16", "--rate", "20")
