@@ -1,4 +1,4 @@
-"""A consumer's connection for deliveries: frames parsed straight, and many settled by one write.
+"""A consumer's connection for deliveries: frames parsed straight, and many settled by one write and few frames.
 
 Our own client, because a general one spends more on a delivery than hikari does on its event: three frames that a
 coroutine unmarshals each, and a write to the socket for every single acknowledgement (docs/performance.md). Nothing is
@@ -7,9 +7,12 @@ published here, so that no alarm of the broker stops it.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import struct
+import sys
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from pamqp import commands
@@ -19,8 +22,7 @@ from eventbus.amqp.raw_message import RawMessage
 from eventbus.errors import BrokerLostError
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pamqp import base
     from pamqp.common import FieldTable
@@ -33,6 +35,11 @@ SETTLE_DELAY_S = 0.005
 """What is settled within that time goes in one write."""
 MAX_SETTLE_BATCH = 50
 FIRST_CONSUME_CHANNEL = 2
+HELD_BACK_FROM = 32
+"""With so many settlements on their way to a quorum queue (`quorum_commands_soft_limit`), RabbitMQ keeps further ones
+in the channel, and forgets them if the channel closes: what was settled comes again."""
+SETTLED_S = 0.5
+"""So long a queue may take to settle them."""
 
 _METHOD_ID = struct.Struct(">HH")
 _DELIVER: Final = (60, 60)
@@ -43,6 +50,7 @@ _SETTLE_SIZE = 13
 _BASIC = 60
 _ACK = 80
 _NACK = 120
+_MULTIPLE = 1
 _REQUEUE = 2
 _FRAME_END = 0xCE
 
@@ -63,7 +71,7 @@ class Tagged:
         return self._consumption.connection.is_closed
 
     def settle(self, *, requeue: bool) -> bool:
-        """Acknowledge it, or give it back to the queue; False if the connection is gone."""
+        """Acknowledge it, or give it back to the queue; False if the connection is gone, or it is settled already."""
         return self._consumption.settle(self._tag, requeue=requeue)
 
 
@@ -85,6 +93,12 @@ class Consumption:
         self.consumer_tag = f"c{channel}"
         self._batch = max(1, min((prefetch_count or 1) // 4, MAX_SETTLE_BATCH))
         self._take = take
+        self._unsettled: dict[int, None] = {}
+        """Delivery tags, in order; at most the prefetch."""
+        self._acked: list[int] = []
+        self._returned: list[int] = []
+        self._written_at: deque[float] = deque(maxlen=HELD_BACK_FROM)
+        """When the newest frames went out, on the event loop's clock."""
         self._tag = 0
         self._is_redelivered = False
         self._header = b""
@@ -92,10 +106,37 @@ class Consumption:
         self._parts: list[bytes] = []
 
     def settle(self, tag: int, *, requeue: bool) -> bool:
-        """Settle soon, together with others."""
-        method, bits = (_NACK, _REQUEUE) if requeue else (_ACK, 0)
-        frame = _SETTLE.pack(METHOD_FRAME, self.channel, _SETTLE_SIZE, _BASIC, method, tag, bits, _FRAME_END)
-        return self.connection.settle(frame, self._batch)
+        """Settle soon, together with others; False if connection or channel is gone, or it is settled already."""
+        if self.connection.is_closed or tag not in self._unsettled:
+            return False
+        del self._unsettled[tag]
+        (self._returned if requeue else self._acked).append(tag)
+        self.connection.settle_soon(self, self._batch)
+        return True
+
+    def settlements(self, now: float) -> bytes:
+        """What waits to be settled, in frames: one for all acknowledgements that no unsettled delivery comes before.
+
+        A quorum queue writes each frame to its log, however many deliveries it settles.
+        """
+        first = next(iter(self._unsettled), sys.maxsize)
+        together = [tag for tag in self._acked if tag < first]
+        frames = [self._frame(_NACK, tag, _REQUEUE) for tag in self._returned]  # before what would cover them
+        if together:
+            frames.append(self._frame(_ACK, max(together), _MULTIPLE))
+        frames += [self._frame(_ACK, tag, 0) for tag in self._acked if tag > first]
+        self._acked, self._returned = [], []
+        self._written_at.extend([now] * len(frames))
+        return b"".join(frames)
+
+    def unsure_s(self, now: float) -> float:
+        """For how long RabbitMQ may still hold settlements back in the channel."""
+        if len(self._written_at) < HELD_BACK_FROM or self._written_at[-1] - self._written_at[0] > SETTLED_S:
+            return 0.0
+        return max(0.0, self._written_at[-1] + SETTLED_S - now)
+
+    def _frame(self, method: int, tag: int, bits: int) -> bytes:
+        return _SETTLE.pack(METHOD_FRAME, self.channel, _SETTLE_SIZE, _BASIC, method, tag, bits, _FRAME_END)
 
     def on_deliver(self, buffer: bytearray, payload: int) -> None:
         """Basic.Deliver: consumer tag, delivery tag, redelivered, exchange, routing key."""
@@ -121,13 +162,18 @@ class Consumption:
 
     def _complete(self, body: bytes) -> None:
         self._parts = []
+        if not self.is_settled_at_once:
+            self._unsettled[self._tag] = None
         try:
             message = RawMessage(self._header, body, redelivered=bool(self._is_redelivered))
             self._take(Tagged(self, self._tag, message))
         except Exception:  # noqa: BLE001 - the border of one delivery: the connection lives, and the queue counts attempts
             _log.exception("a delivery was not taken", extra={"action": "delivery_not_taken"})
-            if not self.is_settled_at_once:
-                self.settle(self._tag, requeue=True)
+            self.settle(self._tag, requeue=True)
+
+    def forget(self) -> None:
+        """The channel is gone: nothing can be settled any more."""
+        self._unsettled.clear()
 
 
 class ConsumeConnection(RawConnection):
@@ -141,7 +187,8 @@ class ConsumeConnection(RawConnection):
         self._consumptions: dict[int, Consumption] = {}
         self._new_channels = itertools.count(FIRST_CONSUME_CHANNEL)
         self._free_channels: list[int] = []
-        self._settling: list[bytes] = []
+        self._settling: dict[Consumption, int] = {}
+        """How many deliveries of each wait to be settled."""
         self._settle_timer: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -236,29 +283,41 @@ class ConsumeConnection(RawConnection):
 
     async def leave(self, consumption: Consumption) -> None:
         """Close the channel of a cancelled consumer: what it did not settle comes again."""
+        await self._until_settled([consumption])
         close = commands.Channel.Close(reply_code=200, reply_text="bye", class_id=0, method_id=0)
         await self.ask(close, commands.Channel.CloseOk, channel=consumption.channel)
+        consumption.forget()
         del self._consumptions[consumption.channel]
         self._free_channels.append(consumption.channel)
 
-    def settle(self, frame: bytes, batch: int) -> bool:
-        """Write a settlement soon: when `batch` wait, or after SETTLE_DELAY_S; False if the connection is gone."""
-        if self.closed.done():
-            return False
-        self._settling.append(frame)
-        if len(self._settling) >= batch:
+    async def close(self) -> None:
+        """Close in good order, within a bound; what was settled is settled."""
+        await self._until_settled(self._consumptions.values())
+        await super().close()
+
+    async def _until_settled(self, consumptions: Iterable[Consumption]) -> None:
+        self._flush()
+        now = self._loop.time()
+        wait_s = max((one.unsure_s(now) for one in consumptions), default=0.0)
+        if wait_s > 0.0 and not self.is_closed:
+            await asyncio.wait([self.closed], timeout=wait_s)
+
+    def settle_soon(self, consumption: Consumption, batch: int) -> None:
+        """Write what waits to be settled when `batch` deliveries of a consumption do, or after SETTLE_DELAY_S."""
+        self._settling[consumption] = self._settling.get(consumption, 0) + 1
+        if self._settling[consumption] >= batch:
             self._flush()
         elif self._settle_timer is None:
             self._settle_timer = self._loop.call_later(SETTLE_DELAY_S, self._flush)
-        return True
 
     def _flush(self) -> None:
         if self._settle_timer is not None:
             self._settle_timer.cancel()
             self._settle_timer = None
         if self._settling:
-            frames, self._settling = b"".join(self._settling), []
-            self.write(frames)
+            settling, self._settling = self._settling, {}
+            now = self._loop.time()
+            self.write(b"".join(consumption.settlements(now) for consumption in settling))
 
     def _send(self, method: base.Frame, channel: int) -> None:
         self._flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
@@ -109,6 +110,34 @@ async def test_what_is_acknowledged_is_gone_and_what_is_given_back_comes_again(
         await eventually(lambda: len(came) == 1100)
     assert sorted(came) == sorted([b"%d" % n for n in range(1000)] + [b"%d" % n for n in range(1000) if n % 10 == 7])
     assert await left_count(observer, queue) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_deliveries_are_settled_in_any_order_and_what_is_not_stays(
+    broker: Broker, queue: str, observer: AbstractChannel, seed: int
+) -> None:
+    chance = random.Random(seed)
+    await put(observer, queue, *(aio_pika.Message(b"%d" % number) for number in range(400)))
+    came: list[Tagged] = []
+    given_back: set[bytes] = set()
+    acknowledged: list[bytes] = []
+    async with opened(broker) as connection:
+        await connection.consume(queue, came.append, prefetch_count=60)
+        while len(acknowledged) < 350:
+            await eventually(lambda: came)
+            await asyncio.sleep(chance.choice((0.0, 0.0, 0.02)))  # some are written together, others alone
+            for tagged in chance.sample(came, chance.randint(1, len(came))):
+                came.remove(tagged)
+                body = tagged.message.body
+                is_given_back = chance.random() < 0.2 and body not in given_back
+                assert tagged.settle(requeue=is_given_back)
+                assert not tagged.settle(requeue=False)
+                if is_given_back:
+                    given_back.add(body)
+                else:
+                    acknowledged.append(body)
+    assert len(set(acknowledged)) == len(acknowledged)
+    assert await left_count(observer, queue) == 400 - len(acknowledged)
 
 
 async def test_what_nobody_can_take_is_given_back_alone(broker: Broker, queue: str, observer: AbstractChannel) -> None:
