@@ -112,6 +112,7 @@ async def until_no_process_mentions(text: str) -> None:
     await eventually(lambda: not processes_that_mention(text))
 
 
+@pytest.mark.long
 async def test_a_second_node_runs_beside_the_first(node: BrokerNode, tmp_path: Path) -> None:
     async with BrokerNode(tmp_path / "node") as second:
         await publish_durably(node.url, "mine", b"first")
@@ -240,6 +241,7 @@ async def test_the_module_prints_its_url_and_stops_on_sigterm(tmp_path: Path) ->
     await until_no_process_mentions(str(tmp_path))
 
 
+@pytest.mark.long
 async def test_node_and_epmd_die_with_a_killed_parent_and_the_data_stay(tmp_path: Path) -> None:
     process = await run_module(tmp_path)
     told = await read_line(process)

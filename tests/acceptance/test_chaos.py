@@ -65,6 +65,7 @@ async def test_a_short_reliability_run_measures_what_a_long_one_does(
     assert rows[-1]["is_final"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_a_run_that_is_told_to_stop_reports_what_it_measured(broker_url: str, tmp_path: Path) -> None:
     stop = asyncio.Event()

@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import aio_pika
 
@@ -61,20 +61,22 @@ def fleet(broker_url: str, *, guild_count: int = 4) -> Iterator[Fleet]:
     """Start them, and end them."""
     with contextlib.ExitStack() as ending:
         options = ("--token", BOT_TOKEN, "--shards", str(SHARD_COUNT), "--guilds", str(guild_count))
-        simulator = [COMMANDS / "gw-sim", *options]
-        sim = ending.enter_context(_running(simulator, dict(os.environ), stdout=subprocess.PIPE))
-        assert sim.stdout is not None
-        rest_url = json.loads(sim.stdout.readline())["rest_url"]
+        said = ending.enter_context(_running("gw-sim", options, dict(os.environ)))
+        rest_url = json.loads(said.readline())["rest_url"]
         running = Fleet(broker_url, Names(f"consume-{secrets.token_hex(4)}"), rest_url)
-        ending.enter_context(_running([COMMANDS / "gw-coordinator"], running.environment, stdout=subprocess.DEVNULL))
+        ending.enter_context(_running("gw-coordinator", (), running.environment))
         yield running
 
 
 @contextlib.contextmanager
-def _running(command: list[Any], environment: dict[str, str], *, stdout: int) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(command, env=environment, stdout=stdout, stderr=subprocess.DEVNULL) as process:
+def _running(command: str, arguments: Sequence[str], environment: dict[str, str]) -> Iterator[IO[bytes]]:
+    """Its standard output."""
+    ours, theirs = os.pipe()
+    with os.fdopen(ours, "rb") as said, Path(os.devnull).open("wb") as nowhere:
+        process = Forge.shared().start(command, arguments, environment, out=theirs, err=nowhere.fileno())
+        os.close(theirs)
         try:
-            yield process
+            yield said
         finally:
             process.terminate()
             try:
