@@ -12,11 +12,11 @@ import itertools
 import logging
 import struct
 import sys
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from pamqp import commands
 
+from eventbus.amqp.held_back import HeldBack
 from eventbus.amqp.raw_connection import BODY_FRAME, FRAME_HEAD, HEADER_FRAME, METHOD_FRAME, RawConnection
 from eventbus.amqp.raw_message import RawMessage
 from eventbus.errors import BrokerLostError
@@ -35,11 +35,6 @@ SETTLE_DELAY_S = 0.005
 """What is settled within that time goes in one write."""
 MAX_SETTLE_BATCH = 50
 FIRST_CONSUME_CHANNEL = 2
-HELD_BACK_FROM = 32
-"""With so many settlements on their way to a quorum queue (`quorum_commands_soft_limit`), RabbitMQ keeps further ones
-in the channel, and forgets them if the channel closes: what was settled comes again."""
-SETTLED_S = 0.5
-"""So long a queue may take to settle them."""
 
 _METHOD_ID = struct.Struct(">HH")
 _DELIVER: Final = (60, 60)
@@ -97,8 +92,7 @@ class Consumption:
         """Delivery tags, in order; at most the prefetch."""
         self._acked: list[int] = []
         self._returned: list[int] = []
-        self._written_at: deque[float] = deque(maxlen=HELD_BACK_FROM)
-        """When the newest frames went out, on the event loop's clock."""
+        self.held_back = HeldBack()
         self._tag = 0
         self._is_redelivered = False
         self._header = b""
@@ -126,14 +120,8 @@ class Consumption:
             frames.append(self._frame(_ACK, max(together), _MULTIPLE))
         frames += [self._frame(_ACK, tag, 0) for tag in self._acked if tag > first]
         self._acked, self._returned = [], []
-        self._written_at.extend([now] * len(frames))
+        self.held_back.wrote(now, len(frames))
         return b"".join(frames)
-
-    def unsure_s(self, now: float) -> float:
-        """For how long RabbitMQ may still hold settlements back in the channel."""
-        if len(self._written_at) < HELD_BACK_FROM or self._written_at[-1] - self._written_at[0] > SETTLED_S:
-            return 0.0
-        return max(0.0, self._written_at[-1] + SETTLED_S - now)
 
     def _frame(self, method: int, tag: int, bits: int) -> bytes:
         return _SETTLE.pack(METHOD_FRAME, self.channel, _SETTLE_SIZE, _BASIC, method, tag, bits, _FRAME_END)
@@ -283,7 +271,7 @@ class ConsumeConnection(RawConnection):
 
     async def leave(self, consumption: Consumption) -> None:
         """Close the channel of a cancelled consumer: what it did not settle comes again."""
-        await self._until_settled([consumption])
+        await self.until_settled([consumption])
         close = commands.Channel.Close(reply_code=200, reply_text="bye", class_id=0, method_id=0)
         await self.ask(close, commands.Channel.CloseOk, channel=consumption.channel)
         consumption.forget()
@@ -292,13 +280,14 @@ class ConsumeConnection(RawConnection):
 
     async def close(self) -> None:
         """Close in good order, within a bound; what was settled is settled."""
-        await self._until_settled(self._consumptions.values())
+        await self.until_settled(self._consumptions.values())
         await super().close()
 
-    async def _until_settled(self, consumptions: Iterable[Consumption]) -> None:
+    async def until_settled(self, consumptions: Iterable[Consumption]) -> None:
+        """Wait until RabbitMQ's queues have taken what was settled; they say nothing, so for a time."""
         self._flush()
         now = self._loop.time()
-        wait_s = max((one.unsure_s(now) for one in consumptions), default=0.0)
+        wait_s = max((one.held_back.wait_s(now) for one in consumptions), default=0.0)
         if wait_s > 0.0 and not self.is_closed:
             await asyncio.wait([self.closed], timeout=wait_s)
 

@@ -110,6 +110,8 @@ class HeldPartition:
         await self._connection.cancel(consumption)
         await self._until_started()
         given_back = self._give_back()
+        if given_back:
+            await self._connection.until_settled([consumption])
         # On the same channel: RabbitMQ keeps no order among channels, and what was given back must be back by then.
         delete = commands.Queue.Delete(queue=self._lock)
         await self._connection.ask(delete, commands.Queue.DeleteOk, channel=consumption.channel)

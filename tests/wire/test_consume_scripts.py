@@ -187,6 +187,7 @@ async def test_a_start_without_a_coordinator_raises_what_it_waited_for(rig: Rig)
     assert not bot.is_alive
 
 
+@pytest.mark.long
 async def test_a_running_bot_waits_and_streams_what_the_group_gets(bot: Bot, rig: Rig) -> None:
     await bot.start()
     waiting = asyncio.create_task(

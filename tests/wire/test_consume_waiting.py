@@ -65,6 +65,7 @@ def worker(rig: Rig) -> Iterator[None]:
             process.kill()
 
 
+@pytest.mark.long
 async def test_each_wait_gets_its_own_event_and_leaves_no_binding(rig: Rig) -> None:
     environment = dict(os.environ) | rig.fleet.environment | {"GW_GROUP": rig.group}
     result = await measure(environment, ROUNDS)
