@@ -280,7 +280,11 @@ class ConsumeConnection(RawConnection):
 
     async def close(self) -> None:
         """Close in good order, within a bound; what was settled is settled."""
-        await self.until_settled(self._consumptions.values())
+        try:
+            await self.until_settled(self._consumptions.values())
+        except asyncio.CancelledError:
+            self.abort("closed by us")
+            raise
         await super().close()
 
     async def until_settled(self, consumptions: Iterable[Consumption]) -> None:

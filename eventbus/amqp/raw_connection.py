@@ -146,7 +146,8 @@ class RawConnection(asyncio.Protocol):
                 )
         except (TimeoutError, RelayError) as error:
             _log.debug("unclean close", extra={"action": "raw_connection_close", "reason": str(error)})
-        self.abort("closed by us")
+        finally:  # also if it takes the caller too long
+            self.abort("closed by us")
 
     def abort(self, reason: str) -> None:
         """Drop the connection now."""
