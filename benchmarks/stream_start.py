@@ -38,6 +38,8 @@ async def _fill(broker: Broker, names: Names, count: int) -> None:
 
     def on_confirm(channel: int, tag: int, multiple: bool, ok: bool) -> None:  # noqa: ARG001 - of PublishConnection
         nonlocal confirmed
+        if not ok:
+            raise SystemExit("RabbitMQ refused a record of the stream")
         confirmed = max(confirmed, tag)
 
     connection = await PublishConnection.open(broker, name="fill", on_confirm=on_confirm, on_writable=lambda: None)

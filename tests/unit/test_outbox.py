@@ -196,33 +196,30 @@ def test_a_skipped_dispatch_waits_for_those_before_it_on_their_way_too() -> None
     assert (mark.confirmed, mark.added) == (3, 3)
 
 
+def on_their_way(*channels: int) -> tuple[ConfirmedSeq, dict[int, Outbox]]:
+    """Dispatches 1, 2 and so on, each written on its channel."""
+    mark, outboxes = ConfirmedSeq(0), {channel: Outbox() for channel in CHANNELS}
+    for seq, channel in enumerate(channels, 1):
+        outboxes[channel].add(mark.on(channel), seq, b"x")
+        outboxes[channel].take(1)
+    return mark, outboxes
+
+
 def test_an_ack_raises_the_confirmed_seq_up_to_what_the_other_channel_has_on_its_way() -> None:
-    mark = ConfirmedSeq(0)
-    bulk, urgent = Outbox(), Outbox()
-    bulk.add(mark.on(BULK_CHANNEL), 1, b"1")
-    bulk.add(mark.on(BULK_CHANNEL), 2, b"2")
-    urgent.add(mark.on(URGENT_CHANNEL), 3, b"3")
-    bulk.add(mark.on(BULK_CHANNEL), 4, b"4")
-    bulk.take(3)
-    urgent.take(1)
-    bulk.on_ack(1, multiple=False)
+    mark, outboxes = on_their_way(BULK_CHANNEL, BULK_CHANNEL, URGENT_CHANNEL, BULK_CHANNEL)
+    outboxes[BULK_CHANNEL].on_ack(1, multiple=False)
     assert mark.confirmed == 1
-    bulk.on_ack(3, multiple=True)
+    outboxes[BULK_CHANNEL].on_ack(3, multiple=True)
     assert mark.confirmed == 2  # 3 is on its way
-    urgent.on_ack(1, multiple=False)
+    outboxes[URGENT_CHANNEL].on_ack(1, multiple=False)
     assert mark.confirmed == 4
 
 
 def test_an_urgent_one_that_is_confirmed_first_confirms_nothing_before_it() -> None:
-    mark = ConfirmedSeq(0)
-    bulk, urgent = Outbox(), Outbox()
-    bulk.add(mark.on(BULK_CHANNEL), 1, b"1")
-    urgent.add(mark.on(URGENT_CHANNEL), 2, b"2")
-    bulk.take(1)
-    urgent.take(1)
-    urgent.on_ack(1, multiple=False)
+    mark, outboxes = on_their_way(BULK_CHANNEL, URGENT_CHANNEL)
+    outboxes[URGENT_CHANNEL].on_ack(1, multiple=False)
     assert mark.confirmed == 0
-    bulk.on_ack(1, multiple=False)
+    outboxes[BULK_CHANNEL].on_ack(1, multiple=False)
     assert mark.confirmed == 2
 
 

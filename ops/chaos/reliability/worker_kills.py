@@ -25,6 +25,7 @@ class WorkerKills:
         Bound("takeover_p50_s", most=1.5),
         Bound("takeover_p99_s", most=4.0),
         Bound("kills_with_too_many_duplicates", most=0),
+        Bound("kills_with_too_many_copies", most=0),
     )
 
     def __init__(self, count: int, fleet: ChaosSettings) -> None:
