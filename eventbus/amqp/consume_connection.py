@@ -278,14 +278,8 @@ class ConsumeConnection(RawConnection):
         del self._consumptions[consumption.channel]
         self._free_channels.append(consumption.channel)
 
-    async def close(self) -> None:
-        """Close in good order, within a bound; what was settled is settled."""
-        try:
-            await self.until_settled(self._consumptions.values())
-        except asyncio.CancelledError:
-            self.abort("closed by us")
-            raise
-        await super().close()
+    async def _before_close(self) -> None:
+        await self.until_settled(self._consumptions.values())
 
     async def until_settled(self, consumptions: Iterable[Consumption]) -> None:
         """Wait until RabbitMQ's queues have taken what was settled; they say nothing, so for a time."""

@@ -138,6 +138,7 @@ class RawConnection(asyncio.Protocol):
         """Close in good order, within a bound."""
         self.is_ending = True
         try:
+            await self._before_close()
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self.ask(
                     commands.Connection.Close(reply_code=200, reply_text="bye", class_id=0, method_id=0),
@@ -148,6 +149,9 @@ class RawConnection(asyncio.Protocol):
             _log.debug("unclean close", extra={"action": "raw_connection_close", "reason": str(error)})
         finally:  # also if it takes the caller too long
             self.abort("closed by us")
+
+    async def _before_close(self) -> None:
+        """Wait for what a close in good order would cut off; for subclasses."""
 
     def abort(self, reason: str) -> None:
         """Drop the connection now."""

@@ -18,7 +18,7 @@ from eventbus.amqp.consume_connection import FIRST_CONSUME_CHANNEL, ConsumeConne
 from eventbus.amqp.raw_message import RawMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from eventbus.amqp.consume_connection import Tagged
 
@@ -115,6 +115,30 @@ def test_deliveries_are_whole_wherever_the_network_cuts(
     }  # pamqp leaves out what is empty
 
 
+def test_what_was_handled_in_order_is_settled_by_one_frame_and_the_rest_alone() -> None:
+    stream = b"".join(delivery(tag, b"x", {}, redelivered=False) for tag in range(1, 9))
+
+    found: list[tuple[type, int, bool]] = []
+
+    def settle(came: list[Tagged]) -> None:
+        for tag in (4, 1, 3, 7):
+            assert came[tag - 1].settle(requeue=False)
+        assert came[1].settle(requeue=True)
+        raw = came[0]._consumption.settlements(0.0)  # noqa: SLF001 - the bytes that it would write
+        while raw:
+            consumed, _, method = frame.unmarshal(raw)
+            raw = raw[consumed:]
+            assert isinstance(method, commands.Basic.Ack | commands.Basic.Nack)
+            found.append((type(method), method.delivery_tag, method.multiple))
+
+    asyncio.run(read([stream], settle))
+    assert found == [
+        (commands.Basic.Nack, 2, False),
+        (commands.Basic.Ack, 4, True),
+        (commands.Basic.Ack, 7, False),
+    ]
+
+
 def chopped(stream: bytes, cuts: list[int]) -> Iterable[bytes]:
     lengths, start = itertools.cycle(cuts), 0
     while start < len(stream):
@@ -123,11 +147,11 @@ def chopped(stream: bytes, cuts: list[int]) -> Iterable[bytes]:
         start = end
 
 
-async def read(chunks: Iterable[bytes]) -> list[Tagged]:
+async def read(chunks: Iterable[bytes], at_the_end: Callable[[list[Tagged]], None] = lambda _: None) -> list[Tagged]:
     """Consume without a broker: the answers to our methods are written by hand."""
     connection = ConsumeConnection(Broker("amqp://u:p@127.0.0.1:9/"))
     came: list[Tagged] = []
-    consuming = asyncio.create_task(connection.consume("q", came.append, prefetch_count=10))
+    consuming = asyncio.create_task(connection.consume("q", came.append, prefetch_count=100))
     for answer in (commands.Channel.OpenOk(), commands.Basic.QosOk(), commands.Basic.ConsumeOk(f"c{CHANNEL}")):
         for _ in range(5):
             await asyncio.sleep(0)  # until it is waited for
@@ -136,5 +160,6 @@ async def read(chunks: Iterable[bytes]) -> list[Tagged]:
         await consuming
     for chunk in chunks:
         connection.data_received(chunk)
+    at_the_end(came)
     connection.abort("the test is over")
     return came
