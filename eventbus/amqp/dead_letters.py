@@ -21,7 +21,6 @@ from aio_pika import DeliveryMode
 
 from eventbus.amqp.border import broker_border
 from eventbus.amqp.exact_message import ExactMessage
-from eventbus.amqp.held_back import HeldBack
 from eventbus.amqp.rpc import publish_routed
 from eventbus.dead_letter import DeadLetter, origin_problem, retry_headers
 from eventbus.errors import BrokerLostError, QueueBusyError, QueueMissingError, UnroutableError
@@ -54,7 +53,6 @@ class _Window:
     box: asyncio.Queue[AbstractIncomingMessage] = field(default_factory=asyncio.Queue)
     consumer_tag: str = ""
     held_count: int = 0
-    held_back: HeldBack = field(default_factory=HeldBack)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +68,6 @@ class HeldLetter:
         async with broker_border("a dead letter was not acknowledged"):
             await self.message.ack()
         self._window.held_count -= 1
-        self._window.held_back.wrote(asyncio.get_running_loop().time())
 
 
 class DeadLetterReader:
@@ -112,7 +109,6 @@ class DeadLetterReader:
                 await self._until_nothing_is_on_its_way(self._windows[-1])
                 await self._cancel(self._windows[-1])  # it would take what the others give back
             for window in self._windows:
-                await asyncio.sleep(window.held_back.wait_s(asyncio.get_running_loop().time()))
                 await window.channel.close()
             await self._unlock()
 

@@ -342,14 +342,6 @@ async def test_more_letters_than_one_channel_holds_keep_their_order_while_some_a
     assert await desk.numbers(desk.dead_queue) == [number for number in range(count) if number % 3]
 
 
-async def test_what_many_at_once_were_thrown_away_does_not_come_back(desk: Desk) -> None:
-    for one in range(WINDOW):
-        await desk.bury(one)
-    assert (await desk.said("purge", "--all", "--yes"))["purged"] == WINDOW
-    await eventually(lambda: _is_unlocked(desk))
-    assert await desk.ready_count(desk.dead_queue) == 0
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 async def test_a_retry_that_is_interrupted_or_killed_loses_nothing(desk: Desk, number: signal.Signals) -> None:
     count = 600
