@@ -85,11 +85,9 @@ class Owners:
         await asyncio.sleep(LEARN_S)
 
     async def tell(self) -> None:
-        """Tell the group for ever: what comes within some milliseconds in one message."""
+        """Tell the group for ever: what comes first at once, before its request is sent, the rest in one message."""
         while True:
             await self._has_news.wait()
-            if not self._is_new:
-                await asyncio.sleep(GATHER_S)
             self._has_news.clear()
             is_new, self._is_new = self._is_new, False
             untold, self._untold = self._untold, []
@@ -100,6 +98,7 @@ class Owners:
             for newcomer in newcomers:
                 for owned in self._owned(self._book.own_keys()):
                     await self._queue.tell(newcomer, owned)
+            await asyncio.sleep(GATHER_S)
 
     def _owned(self, keys: Sequence[Key]) -> Iterator[Owned]:
         for start in range(0, len(keys), MAX_KEYS):

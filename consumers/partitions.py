@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from typing import TYPE_CHECKING
 
@@ -151,16 +152,27 @@ class Partitions:
         return PoolMember(member=self._pool.me, shard_count=self._pool.shard_count)
 
     async def _watch(self) -> None:
-        """Look after the next in the ring for ever, and tell all of those whose connection is gone."""
-        while True:
+        """Look after the others for ever: each time the next in the ring, and one of all in turn.
+
+        Whoever should look after a process that is gone need not know of it: it may have come as that one went.
+        """
+        for turn in itertools.count():
             await asyncio.sleep(WATCH_INTERVAL_S)
-            for member in tuple(self._pool.behind_me()):
-                if not await self._queue.is_gone(member):
+            ring = tuple(self._pool.behind_me())
+            for member in ring:
+                if not await self._is_gone(member):
                     break
-                _log.info("a process of the group is gone", extra={"action": "member_gone", "member": member})
-                self._pool.remove(member)
-                self._changed.set()
-                await self._queue.tell_all(PoolLeft(member=member))
+            if ring:
+                await self._is_gone(ring[turn % len(ring)])
+
+    async def _is_gone(self, member: str) -> bool:
+        """Whether its connection is gone: then it is forgotten, here and everywhere."""
+        is_gone = await self._queue.is_gone(member)
+        if is_gone and self._pool.remove(member):
+            _log.info("a process of the group is gone", extra={"action": "member_gone", "member": member})
+            self._changed.set()
+            await self._queue.tell_all(PoolLeft(member=member))
+        return is_gone
 
     # What is whose
 

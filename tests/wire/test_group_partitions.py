@@ -19,6 +19,8 @@ from eventbus.amqp.broker import Broker
 from eventbus.amqp.link import DeliveryLink, Link
 from eventbus.errors import ConfigurationError
 from eventbus.group_layout import GroupLayout, Ordering
+from eventbus.messages import decode, encode
+from eventbus.pool_messages import PoolLeft, PoolMember, pool_notice
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -172,6 +174,26 @@ async def test_the_order_is_kept_when_members_come_leave_and_die_under_load(worl
     await load
     await world.until_all_started()
     assert world.inversions == 0
+
+
+async def test_a_dead_process_is_noticed_if_whoever_should_look_after_it_never_heard_of_it(world: World) -> None:
+    """As when it dies while another joins: that one is its neighbour in the ring, and was told nothing of it."""
+    ring = await world.channel.declare_queue(exclusive=True)
+    await world.channel.declare_exchange(world.names.pool(GROUP), "fanout", durable=True)
+    await ring.bind(world.names.pool(GROUP))
+    members = [await world.join() for _ in range(3)]
+    await world.until_shared(*members)
+    names: list[str] = []
+    while message := await ring.get(no_ack=True, fail=False):
+        notice = decode(pool_notice, message.body)
+        if isinstance(notice, PoolMember) and notice.member not in names:
+            names.append(notice.member)
+    assert len(names) == len(members)
+    dead = names[0]
+    neighbour = max((name for name in names if name < dead), default=max(names))
+    await world.channel.default_exchange.publish(aio_pika.Message(encode(PoolLeft(member=dead))), neighbour)
+    await members[0].die()
+    await world.until_shared(*members[1:])
 
 
 async def test_handlers_that_cannot_start_in_time_start_elsewhere_in_order(world: World) -> None:
