@@ -4,7 +4,7 @@
 PYTHON := .venv/bin/python
 COVERAGE := $(PYTHON) -m coverage
 # Most tests wait for real processes: several at once use both cores. Files with few tests are the long ones: not last.
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 COMPILE := $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 

@@ -110,6 +110,7 @@ async def test_shards_move_to_a_worker_that_joins_without_loss_double_or_identif
     await assert_nothing_lost(stage, identifies=4)
 
 
+@pytest.mark.long
 async def test_drain_empties_a_running_worker_and_rebalance_fills_it_again(stage: Stage) -> None:
     await two_workers(stage)
 

@@ -91,6 +91,7 @@ def guild_of_shard_0() -> int:
     return world.guilds_of_shard(0, 2)[0]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 async def test_every_command_of_four_processes_ends_while_two_workers_are_killed(broker_url: str) -> None:
     result = await gateway_commands.measure(broker_url, rate=60, seconds=10)

@@ -117,7 +117,7 @@ def sim(start_sim: StartSim) -> Sim:
     return start_sim(*(part for key, value in options.items() for part in (f"--{key}", str(value))))
 
 
-@pytest.fixture(params=["hikari", "discordpy", "discordjs"])
+@pytest.fixture(params=["hikari", *(pytest.param(name, marks=pytest.mark.long) for name in ("discordpy", "discordjs"))])
 def client(request: pytest.FixtureRequest, sim: Sim) -> Iterator[Client]:
     commands = {"hikari": hikari_command, "discordpy": discordpy_command, "discordjs": discordjs_command}
     if request.param == "discordjs":

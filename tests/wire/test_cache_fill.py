@@ -94,6 +94,7 @@ async def test_two_processes_ask_for_each_guild_once_and_both_have_it(rig: Rig, 
     assert [gate.count(f"/guilds/{guild_id}") for guild_id in IDS] == [1] * GUILD_COUNT
 
 
+@pytest.mark.long
 async def test_when_the_process_that_fetches_is_killed_another_one_fetches_the_rest(rig: Rig, gate: RestGate) -> None:
     late = IDS[-2:]
     for guild_id in late:

@@ -92,6 +92,7 @@ async def test_the_queues_of_dead_letters_and_delays_are_declared_again(rig: Rig
     assert await rig.has_settled_all()
 
 
+@pytest.mark.long
 async def test_under_an_alarm_deliveries_are_settled_and_each_dead_letter_is_stored_once(tmp_path: Path) -> None:
     async with BrokerNode(tmp_path / "broker") as node, await aio_pika.connect(node.url) as connection:
         observer = await connection.channel(publisher_confirms=True, on_return_raises=True)

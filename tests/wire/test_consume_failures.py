@@ -97,6 +97,7 @@ async def test_attempts_end_in_a_dead_letter_and_a_stale_interaction_gets_one(ri
     assert await rig.has_settled_all()
 
 
+@pytest.mark.long
 async def test_poison_waits_elsewhere_and_takes_no_place_from_the_others(rig: Rig) -> None:
     process = await rig.started("--on-error", "retry", "--prefetch", "2")
     for number in range(400):

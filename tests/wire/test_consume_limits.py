@@ -139,6 +139,7 @@ async def test_a_handler_that_blocks_the_loop_is_named_while_it_does_and_afterwa
     assert rig.closing_counts(process)["loop_stalls"] >= 1
 
 
+@pytest.mark.long
 async def test_a_handler_that_blocks_the_loop_for_15_s_costs_no_connection_and_nothing_comes_again(rig: Rig) -> None:
     process = await started(rig)
     await rig.say("block-15")

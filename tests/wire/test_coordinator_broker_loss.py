@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from eventbus import messages
 from ops.broker_node import BrokerNode
 from tests.wire.coordinator_rig import rig, until
@@ -22,6 +24,7 @@ async def reopened(worker: HandWorker) -> None:
         await worker.bind(shard)
 
 
+@pytest.mark.long
 async def test_after_a_restart_of_the_broker_workers_that_come_back_late_keep_their_leases(
     tmp_path: Path, namespace: str
 ) -> None:

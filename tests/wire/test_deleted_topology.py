@@ -61,7 +61,9 @@ async def fleet_works(leader: CoordinatorProcess, old: HandWorker, new: HandWork
     await until(inherits, timeout_s=RECOVERY_S)
 
 
-@pytest.mark.parametrize("name", ["sessions", "holder", "coordinator", "control"])
+@pytest.mark.parametrize(
+    "name", ["sessions", "coordinator", *(pytest.param(name, marks=pytest.mark.long) for name in ("holder", "control"))]
+)
 async def test_the_control_plane_survives_the_deletion_of(name: str, broker_url: str, namespace: str) -> None:
     async with rig(broker_url, namespace) as fleet:
         leader = await fleet.leader()

@@ -14,6 +14,7 @@ from aiohttp import web
 from eventbus.amqp.broker import Broker
 from eventbus.amqp.publish_connection import PublishConnection
 from eventbus.amqp.publish_frames import PublishTemplate
+from tests.waiting import eventually
 from tests.wire.node_rig import (
     EXAMPLE,
     GROUP,
@@ -28,6 +29,8 @@ from tests.wire.node_rig import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from aio_pika.abc import AbstractIncomingMessage
 
     from tests.tcp_proxy import TcpProxy
 
@@ -232,7 +235,14 @@ async def test_a_second_signal_ends_it_at_once(bench: Bench) -> None:
     consumer.send_signal(signal.SIGTERM)
     await consumer.until_logged("stopping")
     assert await consumer.end(signal.SIGTERM) == -signal.SIGTERM
-    assert [message.redelivered for message in await bench.left_over()] == [True]
+    left: list[AbstractIncomingMessage] = []
+
+    async def has_come_back() -> bool:  # once the broker has noticed the end of its connection
+        left.extend(await bench.left_over())
+        return bool(left)
+
+    await eventually(has_come_back)
+    assert [message.redelivered for message in left] == [True]
 
 
 async def test_it_comes_back_when_the_connection_was_cut(bench: Bench, proxy: TcpProxy) -> None:

@@ -238,6 +238,7 @@ async def test_the_window_is_bounded_by_bytes_too(
         assert not rig.publisher.is_full
 
 
+@pytest.mark.long
 async def test_on_a_slow_link_the_broker_vouches_late_and_the_connection_lives(
     rig: Rig, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
