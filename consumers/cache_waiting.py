@@ -25,15 +25,15 @@ class CacheWaiting:
 
     def __init__(self) -> None:
         self._past = CachePast()
-        self._awaited: dict[str, asyncio.Event] = {}
+        self._awaited: dict[str, list[asyncio.Event]] = {}
         self._unknown_sessions: set[str] = set()
 
     def applied(self, dispatch: Dispatch, event: hikari.Event | None) -> None:
         """The copy has come to a dispatch; `event` is what hikari made of it, if somebody listens."""
         self._past.note(dispatch.session_id, dispatch.seq, event)
         self._unknown_sessions.discard(dispatch.session_id)
-        if dispatch.message_id in self._awaited:
-            self._awaited[dispatch.message_id].set()
+        for reached in self._awaited.get(dispatch.message_id, ()):
+            reached.set()
 
     async def reach(self, dispatch: Dispatch) -> hikari.Event | None:
         """Wait until the copy has come to this dispatch; the event that was made there, if it is still known."""
@@ -45,7 +45,9 @@ class CacheWaiting:
         return self._past.has_passed(dispatch.session_id, dispatch.seq) or dispatch.session_id in self._unknown_sessions
 
     async def _wait(self, dispatch: Dispatch) -> None:
-        reached = self._awaited.setdefault(dispatch.message_id, asyncio.Event())
+        reached = asyncio.Event()
+        waiting = self._awaited.setdefault(dispatch.message_id, [])  # the group's delivery and a copy of our own
+        waiting.append(reached)
         try:
             async with asyncio.timeout(WAIT_S):
                 await reached.wait()
@@ -54,4 +56,6 @@ class CacheWaiting:
                 self._unknown_sessions.add(dispatch.session_id)  # one that ended long ago: its backlog does not wait
             _log.debug("the cache did not come so far", extra={"action": "cache_late", "message": dispatch.message_id})
         finally:
-            self._awaited.pop(dispatch.message_id, None)
+            waiting.remove(reached)
+            if not waiting:
+                del self._awaited[dispatch.message_id]

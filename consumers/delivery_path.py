@@ -89,8 +89,7 @@ class DeliveryPath:
             await self._settling.bury(delivery, str(error), None)
             return
         if self._settling.is_stored(delivery, frame):
-            self._counters.duplicates_dropped += 1
-            delivery.ack()
+            self._drop_duplicate(delivery)
         elif frame.sent_again:  # an operator wants it to be handled, whatever came of it before
             await self._attempt(delivery, frame)
         elif self._is_of_a_former_holder(frame.dispatch):
@@ -98,6 +97,10 @@ class DeliveryPath:
             delivery.ack()
         else:
             await self._handle_once(delivery, frame)
+
+    def _drop_duplicate(self, delivery: Delivery) -> None:
+        self._counters.duplicates_dropped += 1
+        delivery.ack()
 
     def _is_of_a_former_holder(self, dispatch: Dispatch) -> bool:
         return self._former_holders.is_duplicate(
@@ -118,9 +121,11 @@ class DeliveryPath:
             await ended.wait()
             if delivery.is_gone:
                 return  # it comes again
+            if self._settling.is_stored(delivery, frame):
+                self._drop_duplicate(delivery)
+                return
         if sighting is Sighting.HANDLED:
-            self._counters.duplicates_dropped += 1
-            delivery.ack()
+            self._drop_duplicate(delivery)
             return
         handled = False
         try:

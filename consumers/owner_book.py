@@ -38,6 +38,7 @@ class OwnerBook:
     def learn(self, owner: str, keys: Iterable[Key], now: float) -> None:
         """These are `owner`'s; `now` is in seconds of any clock that does not go back."""
         self._turn(now)
+        self._lost.pop(owner, None)
         for key in keys:
             self._old.pop(key, None)
             self._new[key] = owner
@@ -45,7 +46,7 @@ class OwnerBook:
                 self._begin(now)
 
     def lose(self, owner: str) -> None:
-        """That process is gone, or takes no more: whoever comes to have what it owned handles it."""
+        """That process is gone, or takes no more until it is heard of again: whoever has what it owned handles it."""
         self._lost[owner] = None
         if len(self._lost) > MAX_LOST:
             del self._lost[next(iter(self._lost))]

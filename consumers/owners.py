@@ -129,9 +129,9 @@ class Owners:
                 self._forwarding.discard(frame.dispatch.message_id)
             if isinstance(reply, ForwardHandled):
                 return Outcome(reply.failure, reply.listener_failure)
-            self._book.lose(owner)
-            if reply is None:
+            if reply is None:  # it is gone, or only the way back was: the next forward tells which
                 return NotForwarded.LOST
+            self._book.lose(owner)
         return NotForwarded.HERE
 
 

@@ -31,7 +31,7 @@ RETRY_S = 0.25
 """Between attempts at what another process still holds; it tells when it has given it up."""
 WATCH_INTERVAL_S = 0.25
 TELL_AGAIN_S = 20.0
-"""A notice may be lost with a connection: each tells of itself again."""
+"""A notice may be lost with a connection, or with the exchange if that is deleted: each tells of itself again."""
 
 
 class Partitions:
@@ -123,6 +123,7 @@ class Partitions:
                     await self._has_news.wait()
             except TimeoutError:
                 self._must_tell = True
+                await self._queue.bind_again()
             self._has_news.clear()
             if not self._pool.has_joined and not self._is_stopped:
                 await self._join()
@@ -132,7 +133,8 @@ class Partitions:
                 if must_tell:
                     await self._queue.tell_all(self._me())
                 for newcomer in newcomers:
-                    await self._queue.tell(newcomer, self._me())
+                    if self._pool.has_joined:
+                        await self._queue.tell(newcomer, self._me())
 
     async def _join(self) -> None:
         """Hear who is there first: so no partition is wanted that stays with another."""

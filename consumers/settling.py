@@ -96,6 +96,8 @@ class Settling:
     async def _store_then_ack(
         self, delivery: Delivery, frame: Frame | None, store: Callable[[], Awaitable[None]]
     ) -> bool:
+        if not delivery.begin():  # from here on it is not given back with its partition: that would make two of it
+            return False
         retry_s = FIRST_RETRY_S
         while not delivery.is_gone:
             try:

@@ -193,6 +193,7 @@ class CacheStreams:
                 while (message := await arrived.get()) is not None:
                     if message.message_id == marker:
                         return _entry(message).offset
+                    await message.ack(multiple=True)  # more than the prefetch may come before it
             finally:
                 await _close(channel)
         raise BrokerLostError(f"the end of {self.name(kind)!r} is unknown: its channel was closed")

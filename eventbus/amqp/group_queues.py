@@ -122,9 +122,12 @@ class GroupQueues:
             former = await find_former_partitions(connection, self._names, self._group, self._partition_count or 0)
             if former or self._exchange is not None:
                 await remove_other_exchanges(connection, self._names, self._group, self._partition_count)
-        if not self._is_stopped:
-            self._consumptions = [await self._consume(connection, lane) for lane in LANES]
-            self._consumptions += [await self._consume(connection, None, name) for name in former]
+        self._consumptions = []
+        for lane, name in (*((lane, None) for lane in LANES), *((None, name) for name in former)):
+            if not self._is_stopped:
+                self._consumptions.append(await self._consume(connection, lane, name))
+        if self._is_stopped:  # meanwhile
+            await self.stop()
 
     @property
     def _arguments(self) -> FieldTable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from typing import TYPE_CHECKING
 
 from eventbus.amqp.border import broker_border
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from eventbus.amqp.consume_connection import ConsumeConnection, Tagged
     from eventbus.amqp.link import DeliveryLink
     from eventbus.names import Names
+
+_log = logging.getLogger(__name__)
 
 SYNC_TIMEOUT_S = 60.0
 """For all bindings: a busy connection answers each method late."""
@@ -66,12 +69,14 @@ class OwnQueue:
         async with self._lock, broker_border("the own queue was not bound", timeout_s=SYNC_TIMEOUT_S):
             if self._is_lost:
                 await self._declare(self._link.connection)
-            await self._bind(again=again)
+            if refusals := await self._bind(again=again):
+                raise BrokerLostError("; ".join(refusals))
 
     async def _set_up(self, connection: ConsumeConnection) -> None:
         async with self._lock:
             await self._declare(connection)
-            await self._bind(again=False)
+            for refusal in await self._bind(again=False):
+                _log.warning("what is waited for does not come", extra={"action": "bind_refused", "reason": refusal})
 
     async def _declare(self, connection: ConsumeConnection) -> None:
         self._connection, self._bound, self._declared = connection, set(), set()
@@ -89,26 +94,35 @@ class OwnQueue:
     def _on_message(self, tagged: Tagged) -> None:
         self._take(Delivery(self._name, tagged.message))
 
-    async def _bind(self, *, again: bool) -> None:
-        """One after another; what comes to be wanted meanwhile, too."""
+    async def _bind(self, *, again: bool) -> list[str]:
+        """One after another; what comes to be wanted meanwhile, too. What was refused, which the next `sync` tries."""
         if again:
             self._declared.clear()
         connection = ensure_open(self._connection)
-        while (missing := self._wanted() - (self._declared & self._bound)) or self._bound - self._wanted():
-            for event_type in sorted(missing):
-                await self._bind_one(connection, event_type)
+        refusals: dict[str, str] = {}
+        while self._missing() - refusals.keys() or self._bound - self._wanted():
+            for event_type in sorted(self._missing() - refusals.keys()):
+                refusal = await self._bind_one(connection, event_type)
+                if refusal is not None:
+                    refusals[event_type] = refusal
             for event_type in sorted(self._bound - self._wanted()):
                 await connection.unbind(self._name, self._names.event(event_type), "#")
                 self._bound.discard(event_type)
+        return list(refusals.values())
 
-    async def _bind_one(self, connection: ConsumeConnection, event_type: str) -> None:
+    def _missing(self) -> frozenset[str]:
+        return self._wanted() - (self._declared & self._bound)
+
+    async def _bind_one(self, connection: ConsumeConnection, event_type: str) -> str | None:
+        """None, or why it is refused: a foreign exchange, or one that was deleted."""
         exchange = self._names.event(event_type)
         refusal = None
         if event_type not in self._declared:
             refusal = await connection.declare_event_exchange(exchange)
         refusal = refusal or await connection.try_bind(self._name, exchange, "#")
-        if refusal is not None:  # a foreign exchange, or one that was deleted: tried again by the next `sync`
+        if refusal is not None:
             self._declared.discard(event_type)
-            raise BrokerLostError(f"the own queue was not bound to {exchange}: {refusal}")
+            return f"the own queue was not bound to {exchange}: {refusal}"
         self._declared.add(event_type)
         self._bound.add(event_type)
+        return None

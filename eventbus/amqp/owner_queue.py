@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import secrets
 import uuid
@@ -21,7 +22,7 @@ from eventbus.errors import BrokerLostError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
     from eventbus.amqp.link import Link
     from eventbus.names import Names
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 WATCH_INTERVAL_S = 0.25
+BIND_EVERY = 240
+"""So many looks apart it is bound again: a binding goes with an exchange that is deleted, and nobody tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +66,35 @@ class OwnerQueue:
         self._opened = opened
         self._asking: AbstractChannel | None = None
         self._telling: AbstractChannel | None = None
+        self._own: AbstractQueue | None = None
         self._store = StoreChannel(link)
+        self._link = link
         self._forwards: dict[str, _Forward] = {}
         self.name = ""
         link.on_connect(self._set_up)
 
     async def _set_up(self, connection: AbstractConnection) -> None:
         self._give_up(tuple(self._forwards.values()))  # the replies went with the queue
-        asking = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        telling = await connection.channel(publisher_confirms=False)
-        exchange = await telling.declare_exchange(self._exchange, ExchangeType.FANOUT, durable=True)
+        asking = await self._link.open_channel(connection, confirms=True)
+        telling = await self._link.open_channel(connection, confirms=False)
         self.name = f"{self._exchange}.{secrets.token_hex(8)}"
         queue = await telling.declare_queue(self.name, exclusive=True, auto_delete=True)
-        await queue.bind(exchange)
+        await self._bind(telling, queue)
         await queue.consume(self._on_message, no_ack=True)
-        self._asking, self._telling = asking, telling
+        self._asking, self._telling, self._own = asking, telling, queue
         self._opened()
+
+    async def _bind(self, channel: AbstractChannel, queue: AbstractQueue) -> None:
+        await queue.bind(await channel.declare_exchange(self._exchange, ExchangeType.FANOUT, durable=True))
+
+    async def _bind_again(self) -> None:
+        if self._telling is None or self._own is None or self._telling.is_closed:
+            return
+        try:
+            async with broker_border("bind again", timeout_s=PUBLISH_TIMEOUT_S):
+                await self._bind(self._telling, self._own)
+        except BrokerLostError as error:
+            _log.debug("not bound again", extra={"action": "bind_later", "reason": str(error)})
 
     # What comes
 
@@ -167,8 +183,10 @@ class OwnerQueue:
 
     async def watch(self) -> None:
         """Ask the broker for ever whether they still live who have our dispatches for long."""
-        while True:
+        for look in itertools.count(1):
             await asyncio.sleep(WATCH_INTERVAL_S)
+            if look % BIND_EVERY == 0:
+                await self._bind_again()
             before = asyncio.get_running_loop().time() - WATCH_INTERVAL_S
             for owner in {one.owner for one in self._forwards.values() if one.since < before}:
                 if await self._is_gone(owner):

@@ -42,18 +42,30 @@ class PoolQueue:
         opened: Callable[[str], None],
     ) -> None:
         self._exchange = names.pool(group)
+        self._name = ""
+        self._deliveries = deliveries
         self._hear = hear
         self._opened = opened
         self._publishing = StoreChannel(link)
         deliveries.on_connect(self._set_up)
 
     async def _set_up(self, connection: ConsumeConnection) -> None:
+        self._name = f"{self._exchange}.{secrets.token_hex(8)}"
+        await connection.declare_own_queue(self._name, {})
+        await self._bind(connection)
+        await connection.consume(self._name, self._on_message)
+        self._opened(self._name)
+
+    async def _bind(self, connection: ConsumeConnection) -> None:
         await connection.declare_exchange(self._exchange, "fanout")
-        name = f"{self._exchange}.{secrets.token_hex(8)}"
-        await connection.declare_own_queue(name, {})
-        await connection.bind(name, self._exchange, "")
-        await connection.consume(name, self._on_message)
-        self._opened(name)
+        await connection.bind(self._name, self._exchange, "")
+
+    async def bind_again(self) -> None:
+        """Somebody may have deleted the exchange, with all bindings."""
+        try:
+            await self._bind(self._deliveries.connection)
+        except BrokerLostError as error:
+            _log.debug("not bound again", extra={"action": "bind_later", "reason": str(error)})
 
     def _on_message(self, tagged: Tagged) -> None:
         if not tagged.message.body:

@@ -58,7 +58,7 @@ BROKER_KINDS = frozenset({Kind.RESTART_BROKER, Kind.KILL_BROKER, Kind.ALARM})
 NODE_KINDS = BROKER_KINDS
 """Need a broker of our own; impossible with AMQP_URL."""
 SESSION_ENDING_KINDS = frozenset({Kind.OP_9_NEW_SESSION, Kind.CLOSE_ENDING})
-HARMLESS_TO_WORKERS = ("_consumer", "_coordinator")
+HARMLESS_TO_WORKERS = ("_consumer", "_consumer_link", "_coordinator")
 
 # Fatal codes (4004, 4010 to 4014) stop a worker by design and are the business of other tests.
 RESUMABLE_CODES = (1000, 1001, 1011, 4000, 4001, 4002, 4005, 4008)

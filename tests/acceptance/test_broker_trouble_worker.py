@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from eventbus.names import Names
 from ops.broker_node import BrokerNode
 from ops.fleet import Fleet
 from ops.run_settings import SIMULATOR_TOKEN
-from ops.supervisor import Supervisor
+from ops.supervisor import Supervisor, send_signal
 from tests.acceptance.conftest import Stage, until
 from tests.forge import launch
 from tests.tcp_proxy import tcp_proxy
@@ -206,6 +207,33 @@ async def test_a_worker_that_is_stopped_without_its_broker_ends_soon_and_says_wh
     assert "unconfirmed=0" not in sentence
     assert len([line for line in stage.said("no coordinator answers") if line.startswith("worker")]) <= 1
     assert not {"client_closed_1000", "client_closed_1001"} & set((await stage.simulator.verdict())["notes"])
+
+
+async def test_promise_1_a_worker_every_coordinator_and_the_broker_killed_together_lose_nothing(
+    stage: Stage, node: BrokerNode
+) -> None:
+    await stage.start(*SHARDS, "--rate", "50")
+    victims = [stage.fleet.add_worker("--shards", "0-1"), *stage.fleet.coordinators]
+    await stage.connected(2)
+    await asyncio.sleep(1)  # traffic
+    for victim in victims:
+        victim.stopping.set()  # not to be started again
+        send_signal(victim, signal.SIGKILL)
+    await node.kill()
+    for victim in victims:
+        await victim.ended.wait()
+    await node.start()
+    stage.fleet.add_coordinator()
+    stage.fleet.add_worker("--shards", "0-1")
+    await until(lambda: _resumed(stage, 2), "both sessions are resumed from their checkpoints", timeout_s=TROUBLE_S)
+    await asyncio.sleep(1)
+    await stage.simulator.stop_traffic()
+
+    result = await stage.handled(timeout_s=TROUBLE_S)
+    verdict = await stage.simulator.verdict()
+
+    assert result.lost == 0, result.lost_by_type
+    assert (verdict["identifies"], verdict["violations"]) == (2, [])
 
 
 async def _dispatch(stage: Stage, shard: int, filler: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,40 @@ async def test_a_presence_is_in_the_identify_and_follows_its_shards_to_another_w
         await until(lambda: are_told(stage, ["idle", "idle", "online", "idle", "online"]), "presences after the resume")
     assert (await stage.simulator.verdict())["violations"] == []
     assert (await stage.simulator.verdict())["identifies"] == 2
+
+
+async def test_promise_4_without_a_coordinator_dispatches_resumes_and_commands_go_on_and_a_worker_says_so_once(
+    stage: Stage, broker_url: str, namespace: str
+) -> None:
+    await stage.start("--shards", "2", "--max-concurrency", "2", "--rate", "50")
+    async with bot_of(stage, broker_url, namespace) as bot:
+        stage.fleet.add_worker("--shards", "0-1")
+        await stage.connected(2)
+        await until(lambda: all_say(bot, connected=True), "the shards say that they are connected")
+        (coordinator,) = stage.fleet.coordinators
+        coordinator.stopping.set()  # not to be started again
+        send_signal(coordinator, signal.SIGKILL)
+        await until(lambda: misses_coordinator(stage), "the worker says that no coordinator answers")
+        await stage.simulator.fault(kind="drop", shard=0)
+        await until(lambda: has_resumed(stage), "the shard resumed")
+        await bot.update_voice_state(guild_of_shard_0(), None)
+        await asyncio.sleep(6)  # some renewals, unanswered
+        await stage.simulator.stop_traffic()
+        result = await stage.handled()
+    verdict = await stage.simulator.verdict()
+    assert (result.lost, result.duplicated) == (0, 0), result.lost_by_type
+    assert result.sent > 300
+    assert (verdict["identifies"], verdict["resumes"], verdict["violations"]) == (2, 1, [])
+    assert [one["op"] for one in await stage.simulator.received()].count(4) == 1
+    assert len(await misses_coordinator(stage)) == 1
+
+
+async def misses_coordinator(stage: Stage) -> list[str]:
+    return stage.said("no coordinator answers: shards go on as they are")
+
+
+async def has_resumed(stage: Stage) -> bool:
+    return bool((await stage.simulator.verdict())["resumes"])
 
 
 async def is_stored(broker_url: str, namespace: str) -> None:

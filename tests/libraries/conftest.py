@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LIBRARIES = ("arc", "crescent", "lightbulb", "miru", "tanjun")
-SIZES = (3, 1) if os.environ.get("LIBRARY_POOLS") == "all" else (3,)
-"""A pool of one process is the easier case: `LIBRARY_POOLS=all make test ARGS=tests/libraries` runs it, too."""
+SIZES = {3: (), 1: pytest.mark.long}
+"""A pool of one process is the easier case: only `make test-all` runs it."""
 
 
 class Pools:
@@ -48,8 +47,11 @@ def pools(broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(
     scope="session",
-    params=[(library, size) for library in LIBRARIES for size in SIZES],
-    ids=lambda one: f"{one[0]}-{one[1]}",
+    params=[
+        pytest.param((library, size), marks=marks, id=f"{library}-{size}")
+        for library in LIBRARIES
+        for size, marks in SIZES.items()
+    ],
 )
 def pool(request: pytest.FixtureRequest, pools: Pools) -> rig.Pool:
     """The pool of a library in a size: 3 first, so that several start at once, then 1."""

@@ -72,6 +72,7 @@ def test_without_any_kind_there_is_no_round() -> None:
         ((Kind.OP_9_NEW_SESSION,), False),
         ((Kind.OP_9_NEW_SESSION, Kind.KILL_CONSUMER), False),
         ((Kind.CLOSE_ENDING, Kind.KILL_COORDINATOR), False),
+        ((Kind.CLOSE_ENDING, Kind.CUT_CONSUMER_LINK), False),
         ((Kind.CLOSE_ENDING, Kind.KILL_WORKER), True),
         ((Kind.OP_9_NEW_SESSION, Kind.CUT_WORKER_LINK), True),
         ((Kind.FREEZE_WORKER,), True),

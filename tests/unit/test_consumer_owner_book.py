@@ -70,3 +70,12 @@ def test_what_is_told_again_is_young_again() -> None:
         book.claim([1], now)
         assert book.own_keys() == (1,)
     assert len(book) == 1
+
+
+def test_who_was_lost_and_is_heard_of_again_owns_what_it_owned() -> None:
+    book = OwnerBook()
+    book.learn("a", [1], now=0)
+    book.lose("a")
+    assert book.owner_of((1,), now=0) is None
+    book.learn("a", [2], now=1)
+    assert book.owner_of((1,), now=1) == "a"

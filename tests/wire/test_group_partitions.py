@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import aio_pika
 import pytest
 
+from consumers import partitions
 from consumers.group import Group
 from consumers.limits import TypeLimits
 from eventbus.amqp.broker import Broker
@@ -194,6 +195,17 @@ async def test_a_dead_process_is_noticed_if_whoever_should_look_after_it_never_h
     await world.channel.default_exchange.publish(aio_pika.Message(encode(PoolLeft(member=dead))), neighbour)
     await members[0].die()
     await world.until_shared(*members[1:])
+
+
+async def test_an_exchange_of_notices_that_was_deleted_is_bound_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "TELL_AGAIN_S", 1.0)
+    first, second = await world.join(), await world.join()
+    await world.until_shared(first, second)
+    await world.channel.exchange_delete(world.names.pool(GROUP))
+    third = await world.join()  # declares it anew, and is heard by nobody yet
+    await world.until_shared(first, second, third)
 
 
 async def test_handlers_that_cannot_start_in_time_start_elsewhere_in_order(world: World) -> None:

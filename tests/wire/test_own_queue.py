@@ -90,6 +90,21 @@ async def test_a_lost_connection_brings_the_bindings_back(rig: Rig, proxy: TcpPr
     await eventually(has_come)
 
 
+async def test_a_type_that_is_refused_keeps_back_no_other(rig: Rig, proxy: TcpProxy) -> None:
+    await rig.observer.declare_exchange(rig.names.event("CHANNEL_CREATE"), type="fanout", durable=True)  # a foreign one
+    rig.wanted = {"CHANNEL_CREATE", "TYPING_START"}
+    with pytest.raises(BrokerLostError, match="CHANNEL_CREATE"):
+        await rig.queue.sync()
+    assert rig.queue.bound == {"TYPING_START"}
+    proxy.cut()
+
+    async def has_come() -> bool:
+        await rig.is_taken("TYPING_START", b"after")
+        return bool(rig.came)
+
+    await eventually(has_come)
+
+
 async def test_without_a_broker_nothing_is_bound_and_nobody_hangs(rig: Rig) -> None:
     await rig.link.close()
     rig.wanted = {"TYPING_START"}
