@@ -13,6 +13,7 @@ from consumers.errors import MalformedDispatchError
 from consumers.frame import decode
 from eventbus.amqp.own_queue import OwnQueue
 from eventbus.errors import BrokerLostError
+from eventbus.refusal_log import RefusalLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -59,6 +60,8 @@ class Copies:
         self._reach = reach
         self._reaches = reaches
         self._behind_cache: asyncio.Queue[Frame] = asyncio.Queue(MAX_BEHIND_CACHE)
+        self._unreadable = RefusalLog("a copy of what is waited for cannot be read", action="copy_refused")
+        self._too_late = RefusalLog("waiters miss dispatches: the cache is too far behind", action="copy_dropped")
         self._changed = asyncio.Event()
         self._bind_again_at = 0.0
         self._queue = OwnQueue(
@@ -128,12 +131,14 @@ class Copies:
                 headers=copy.headers,
                 redelivered=copy.is_redelivered,
             )
-        except MalformedDispatchError as error:  # the group's own copy of it becomes a dead letter
-            _log.debug("a copy cannot be read", extra={"action": "copy_refused", "reason": str(error)})
+        except MalformedDispatchError as error:  # if the group listens to it, its own copy becomes a dead letter
+            self._unreadable.refuse(copy.event_type or "", type=copy.event_type, reason=str(error))
             return
         if not self._reaches(frame.dispatch.type):
             self._tell(frame, None)
-        elif not self._behind_cache.full():
+        elif self._behind_cache.full():
+            self._too_late.refuse(frame.dispatch.type, type=frame.dispatch.type)
+        else:
             self._behind_cache.put_nowait(frame)
 
     async def follow_cache(self) -> None:

@@ -40,6 +40,10 @@ MAX_ON_THE_WAY = 64
 _PASSING = (NoHolderError, ShardNotConnectedError, CommandTimeoutError)
 
 
+class _UnsentError(CommandTimeoutError):
+    """The time was over before it was sent."""
+
+
 class GatewayCommands:
     """Gateway commands from this process; each raises CommandError, not much later than after `timeout_s`."""
 
@@ -98,7 +102,7 @@ class GatewayCommands:
             try:
                 return await attempt(max(min(ATTEMPT_TIMEOUT_S, deadline - loop.time()), FIRST_WAIT_S))
             except _PASSING as error:
-                if isinstance(error, CommandTimeoutError):
+                if isinstance(error, CommandTimeoutError) and not isinstance(error, _UnsentError):
                     unknown = error
                 if loop.time() + wait_s >= deadline:
                     raise unknown or error from None  # a command that was perhaps sent once is not called unsent
@@ -106,14 +110,16 @@ class GatewayCommands:
             wait_s = min(wait_s * 2, MAX_WAIT_S)
 
     async def _ask(self, shard: int, request: messages.Message, timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout_at(give_up_at):
                 await self._places.acquire()
         except TimeoutError as error:
-            text = f"no answer in time: this process has {MAX_ON_THE_WAY} commands on the way, send fewer at once"
-            raise CommandTimeoutError(shard, f"shard {shard}: {text}") from error
+            text = f"not sent in time: this process has {MAX_ON_THE_WAY} commands on the way, send fewer at once"
+            raise _UnsentError(shard, f"shard {shard}: {text}") from error
         try:
-            await self._ask_now(shard, request, timeout_s)
+            await self._ask_now(shard, request, max(give_up_at - loop.time(), FIRST_WAIT_S))
         finally:
             self._places.release()
 
