@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(400)  # the first test of a pool waits for its start
 
-MODAL, CHOICES = 9, 8
+DEFERRED, MODAL, CHOICES = 5, 9, 8
 FLOW = 24
 MEMBER_WITHOUT = str(int(hikari.Permissions.SEND_MESSAGES))
 COMMANDS = {"greet", "tools", "secret", "once", "slow", "panel", "feedback", "Inspect", "Quote"}
@@ -64,6 +64,30 @@ def test_an_option_is_completed(pool: Pool) -> None:
     answer = pool.ask("autocomplete", name="greet", options={"name": "A"}, focused="name")
     assert answer["type"] == CHOICES
     assert [choice["value"] for choice in answer["data"]["choices"]] == ["Ada", "Alan"]
+
+
+def test_with_one_process_killed_and_one_added_each_interaction_is_answered_exactly_once(pool: Pool) -> None:
+    """In the middle of these tests: what stands below runs with the pool that this one leaves."""
+    size = len(pool.processes)
+    flow = Flow(pool)
+    flow.send(FLOW)
+    added = pool.start()
+    while not added.logged("consuming"):
+        flow.send(1)
+        time.sleep(0.2)  # a start takes many seconds on a busy machine: a stream, not a flood
+    flow.send(FLOW // 2)
+    pool.processes.pop(0).kill()
+    before_the_kill = len(flow.sent)
+    flow.send(FLOW // 2)
+    answers = flow.answers()
+    assert [tries for tries in answers if tries.count("accepted") != 1] == []
+    # What the killed one answered and did not acknowledge, another one tries once more; arc and crescent then also
+    # try to say that it failed.
+    assert all(len(tries) <= 3 for tries in answers[:before_the_kill])
+    assert [tries for tries in answers[before_the_kill:] if len(tries) > 1] == []
+    assert flow.wrong() == []
+    assert len(pool.requests("PUT", "/commands")) == 1
+    assert len(pool.processes) == size
 
 
 def test_a_permission_check_lets_some_in_and_refuses_others(pool: Pool) -> None:
@@ -135,29 +159,6 @@ def test_a_modal_that_lives_in_its_process_is_answered(bound: Pool) -> None:
     assert said == "bound thanks: nice"
 
 
-def test_with_one_process_killed_and_one_added_each_interaction_is_answered_exactly_once(pool: Pool) -> None:
-    size = len(pool.processes)
-    flow = Flow(pool)
-    flow.send(FLOW)
-    added = pool.start()
-    while not added.logged("consuming"):
-        flow.send(1)
-        time.sleep(0.2)  # a start takes many seconds on a busy machine: a stream, not a flood
-    flow.send(FLOW // 2)
-    pool.processes.pop(0).kill()
-    before_the_kill = len(flow.sent)
-    flow.send(FLOW // 2)
-    answers = flow.answers()
-    assert [tries for tries in answers if tries.count("accepted") != 1] == []
-    # What the killed one answered and did not acknowledge, another one tries once more; arc and crescent then also
-    # try to say that it failed.
-    assert all(len(tries) <= 3 for tries in answers[:before_the_kill])
-    assert [tries for tries in answers[before_the_kill:] if len(tries) > 1] == []
-    assert flow.wrong() == []
-    assert len(pool.requests("PUT", "/commands")) == 1
-    assert len(pool.processes) == size
-
-
 class Flow:
     """Interactions of every kind that a bot has, one after the other, and whether each gets its own answer."""
 
@@ -199,6 +200,14 @@ def _says(text: str) -> Callable[[dict[str, Any]], bool]:
 KINDS: tuple[Callable[[str], tuple[str, dict[str, Any], Callable[[dict[str, Any]], bool]]], ...] = (
     lambda n: ("slash", {"name": "greet", "options": {"name": n}}, _says(f"Hello {n}!")),
     lambda n: ("slash", {"name": "tools", "subcommands": ["echo"], "options": {"text": n}}, _says(n)),
+    lambda n: (
+        "slash",
+        {"name": "tools", "subcommands": ["math", "add"], "options": {"a": int(n), "b": 1}},
+        _says(str(int(n) + 1)),
+    ),
+    lambda _: ("slash", {"name": "secret"}, _says("the secret")),
+    lambda _: ("slash", {"name": "secret", "permissions": MEMBER_WITHOUT}, _says("you may not")),
+    lambda _: ("slash", {"name": "slow"}, lambda body: body["type"] == DEFERRED),
     lambda _: (
         "autocomplete",
         {"name": "greet", "options": {"name": "G"}, "focused": "name"},
