@@ -42,6 +42,7 @@ class Fleet:
     broker_url: str
     names: Names
     rest_url: str
+    control_url: str
 
     @property
     def environment(self) -> dict[str, str]:
@@ -62,8 +63,9 @@ def fleet(broker_url: str, *, guild_count: int = 4) -> Iterator[Fleet]:
     with contextlib.ExitStack() as ending:
         options = ("--token", BOT_TOKEN, "--shards", str(SHARD_COUNT), "--guilds", str(guild_count))
         said = ending.enter_context(_running("gw-sim", options, dict(os.environ)))
-        rest_url = json.loads(said.readline())["rest_url"]
-        running = Fleet(broker_url, Names(f"consume-{secrets.token_hex(4)}"), rest_url)
+        ready = json.loads(said.readline())
+        names = Names(f"consume-{secrets.token_hex(4)}")
+        running = Fleet(broker_url, names, ready["rest_url"], ready["control_url"])
         ending.enter_context(_running("gw-coordinator", (), running.environment))
         yield running
 

@@ -49,7 +49,7 @@ async def empty(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: P
     """A namespace where nothing runs yet."""
     names = Names(f"script-{secrets.token_hex(4)}")
     async with consume_rig.rig(
-        consume_rig.Fleet(fleet.broker_url, names, fleet.rest_url), observer, tmp_path
+        consume_rig.Fleet(fleet.broker_url, names, fleet.rest_url, fleet.control_url), observer, tmp_path
     ) as tested:
         yield tested
 

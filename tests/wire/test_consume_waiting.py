@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.wait_for import PROCESS_COUNT, measure
+from ops.simulator_client import SimulatorClient
 from tests.forge import Forge
 from tests.waiting import eventually
 from tests.wire import consume_rig
@@ -91,6 +92,15 @@ async def test_what_becomes_of_shards_reaches_each_process_once(group: Rig) -> N
     await eventually(lambda: count("ShardConnectedEvent") == everyone)
     assert count("ShardReadyEvent") == everyone
     assert count("ShardDisconnectedEvent") == {}
+
+    async with SimulatorClient(group.fleet.control_url) as simulator:
+        await simulator.fault(kind="resume_host", mode="refuse")  # so that it takes longer than a worker's look at it
+        await simulator.fault(kind="drop", shard=0)
+    of_shard_0 = {(process.pid, 0): 1 for process in group.processes}
+    await eventually(lambda: count("ShardResumedEvent") == of_shard_0)
+    await eventually(lambda: count("ShardConnectedEvent") == {one: 1 + (one in of_shard_0) for one in everyone})
+    assert count("ShardDisconnectedEvent") == of_shard_0
+    assert count("ShardReadyEvent") == everyone
 
 
 async def test_a_voice_connection_gets_both_events_and_what_follows(group: Rig) -> None:
