@@ -21,7 +21,7 @@ from ops.simulator_client import SimulatorClient
 from ops.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from benchmarks.running_broker import RunningBroker
 
@@ -47,9 +47,10 @@ class BusyStage:
         self._answers: list[dict[str, Any]] = []
 
     def pids(self) -> dict[int, str]:
-        """The processes that run now, by role."""
+        """The processes that run now, by role, with all that they started."""
         places = [(place.name.split(" ")[0], place.pid) for place in self.cast.places]
-        return {pid: role for role, pid in (*places, *self._others.items()) if pid is not None}
+        known = [(role, pid) for role, pid in (*places, *self._others.items()) if pid is not None]
+        return {one: role for role, pid in known for one in _family(pid)}
 
     def add_consumer(self, *arguments: str) -> Place:
         """A new gw-consume; `until_consuming` waits for it."""
@@ -62,6 +63,12 @@ class BusyStage:
         """Wait until these take from the group's queues."""
         if not await self.cast.until_ready(places, READY_TIMEOUT_S):
             raise SystemExit(f"a consumer did not start within {READY_TIMEOUT_S:g} s: see {LOG}")
+
+    async def until_said(self, action: str, count: int) -> None:
+        """Wait until the consumers have logged that action so often. Raises TimeoutError."""
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            while self.cast.actions["consumer", action] < count:  # noqa: ASYNC110 - their log
+                await asyncio.sleep(0.1)
 
     async def start_traffic(self, *, messages: float, interactions: float) -> None:
         """Messages and interactions per second over all shards: slash commands and presses of buttons."""
@@ -83,6 +90,16 @@ class BusyStage:
         self._answers += await self.simulator.answers_after(self._answers[-1]["n"] if self._answers else 0)
         lines = [line for path in self.records.glob("*.record") for line in path.read_text().splitlines()]
         return Traffic([row for row in self._rows if row["type"] in TYPES], lines, self._answers)
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has just ended
+        return
+    for child in children:
+        yield from _family(int(child))
 
 
 class Traffic:
@@ -165,9 +182,16 @@ class Reconnects:
 
 @contextlib.asynccontextmanager
 async def open_stage(
-    broker: RunningBroker, *, consumer_count: int, changes: Mapping[str, str] | None = None
+    broker: RunningBroker,
+    *,
+    consumer_count: int,
+    process_count: int = 1,
+    changes: Mapping[str, str] | None = None,
 ) -> AsyncIterator[BusyStage]:
-    """All is connected and consumes when it is yielded; `changes` of every process's environment."""
+    """All is connected and consumes when it is yielded; `process_count` is each consumer's `--processes`.
+
+    `changes` of every process's environment.
+    """
     LOG.parent.mkdir(parents=True, exist_ok=True)
     environment = {
         "AMQP_URL": broker.url,
@@ -202,8 +226,10 @@ async def open_stage(
         simulator = await stack.enter_async_context(SimulatorClient(gw_sim.control_url))
         stage = BusyStage(cast, simulator, directory, {"simulator": gw_sim.child.pid, "broker": broker.pid})
         cast.add(cast.coordinators, Place("coordinator", "gw-coordinator"))
-        consumers = [stage.add_consumer() for _ in range(consumer_count)]
+        consumers = [stage.add_consumer("--processes", str(process_count)) for _ in range(consumer_count)]
         await stage.until_consuming(*consumers)
+        if process_count > 1:
+            await stage.until_said("child_up", consumer_count * process_count)
         cast.add(cast.workers, Place("worker", "gw-worker", ("--shards", f"0-{SHARD_COUNT - 1}")))
         await _until_connected(simulator)
         yield stage

@@ -6,25 +6,21 @@ The child writes to a pipe when it consumes, and is tied to its parent (`eventbu
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import sys
 from typing import TYPE_CHECKING, Self
 
-from eventbus.parent import PARENT_PID
+from consumers.preloaded import READY_FD
 
 if TYPE_CHECKING:
     import signal
-    from asyncio.subprocess import Process
-    from collections.abc import Mapping
 
-_READY_FD = "GW_CHILD_READY_FD"
+    from consumers.preloaded import ForkedProcess, Preloaded
 
 
 class Child:
     """The parent's end."""
 
-    def __init__(self, process: Process, ready_fd: int) -> None:
+    def __init__(self, process: ForkedProcess, ready_fd: int) -> None:
         self._process = process
         self._ready_fd = ready_fd
         loop = asyncio.get_running_loop()
@@ -33,21 +29,12 @@ class Child:
         loop.add_reader(ready_fd, self._on_ready)
 
     @classmethod
-    async def start(cls, environment: Mapping[str, str]) -> Self:
-        """Start `gw-consume` with `environment`; in a session of its own, so that Ctrl-C reaches the parent only."""
+    async def start(cls, preloaded: Preloaded) -> Self:
+        """Fork one. Raises OSError."""
         ready_fd, child_fd = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # the current folder is the user's: nothing of ours is to be looked up there
-                "-m",
-                "consumers.cli",
-                env={**environment, _READY_FD: str(child_fd), PARENT_PID: str(os.getpid())},
-                pass_fds=(child_fd,),
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except OSError:
+            process = await preloaded.fork(child_fd)
+        except BaseException:
             os.close(ready_fd)
             raise
         finally:
@@ -75,14 +62,12 @@ class Child:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if it is still there."""
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+        self._process.send_signal(number)
 
 
 def take_ready_pipe() -> int | None:
     """The child's end: the pipe to give to `announce_ready`, hidden from the user's own child processes."""
-    ready_fd = os.environ.pop(_READY_FD, None)
+    ready_fd = os.environ.pop(READY_FD, None)
     if ready_fd is None:
         return None
     os.set_inheritable(int(ready_fd), False)

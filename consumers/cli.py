@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,10 @@ from eventbus.settings import command, run_command
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+_log = logging.getLogger(__name__)
+
 NAME = "gw-consume"
+REPLACE = signal.SIGUSR1
 _NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"  # Python takes a file of the same size and second for unchanged
 
 
@@ -44,8 +49,10 @@ def _consume(
     settings: ConsumerSettings, ready_pipe: int | None, *, is_child: bool
 ) -> Callable[[asyncio.Event], Awaitable[None]]:
     async def consume(stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
         if is_child:  # else the signal is the terminal's, and nohup's business
-            asyncio.get_running_loop().add_signal_handler(PARENT_GONE, stop.set)
+            loop.add_signal_handler(PARENT_GONE, stop.set)
+        loop.add_signal_handler(REPLACE, _log.warning, "SIGUSR1 is for a supervisor: start with --processes 2 or more")
         function = load_entrypoint(settings.entrypoint, settings.entrypoint_dir)
         bot = Bot.from_settings(settings)
         await call_entrypoint(function, bot, settings.entrypoint, settings.entrypoint_dir)
@@ -71,6 +78,7 @@ class _Supervised:
         if settings.reload:
             watch = reload_on_change(settings.entrypoint_dir, supervisor.reload)
             watching = asyncio.create_task(watch, name="watch for changes")
+        asyncio.get_running_loop().add_signal_handler(REPLACE, supervisor.replace)
         try:
             await supervisor.run(stop)
         finally:

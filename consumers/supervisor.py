@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from consumers.child import Child
 from consumers.errors import ConsumersKeepEndingError
+from consumers.preloaded import Preloaded
 from consumers.restart_policy import RestartPolicy
 from eventbus.errors import EXIT_USAGE
 
@@ -32,11 +33,13 @@ class Supervisor:
         self, count: int, environment: Mapping[str, str], *, drain_timeout_s: float, waits_for_reload: bool = False
     ) -> None:
         self._count = count
-        self._environment = environment
+        self._preloaded = Preloaded(environment)
         self._kill_after_s = drain_timeout_s + KILL_AFTER_S
         self._children: dict[int, Child] = {}
+        self._successors: dict[int, Child] = {}
         self._waits_for_reload = waits_for_reload
-        self._replaced = asyncio.Event()  # of what runs now
+        self._replaced: dict[int, asyncio.Event] = {}  # of what runs now in each slot
+        self._must_replace = asyncio.Event()
         self._ending = asyncio.Event()
         self._first_is_up = asyncio.Event()
         self.exit_code = 0
@@ -48,7 +51,14 @@ class Supervisor:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until no process is left. Raises ConsumersKeepEndingError."""
+        try:
+            await self._run(stop)
+        finally:
+            await asyncio.to_thread(self._preloaded.close)
+
+    async def _run(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
+            replacer = tasks.create_task(self._replace_when_asked(), name="replace one by one")
             stopper = tasks.create_task(self._end_on(stop), name="end on a signal")
             slots = [tasks.create_task(self._keep(0), name="consumer 0")]
             await self._first_is_up.wait()
@@ -58,11 +68,54 @@ class Supervisor:
                 ]
             await asyncio.wait(slots)
             stopper.cancel()
+            replacer.cancel()
 
     def reload(self) -> None:
         """Drain what runs, and start it anew."""
-        replaced, self._replaced = self._replaced, asyncio.Event()
-        replaced.set()
+        for replaced in self._replaced.values():
+            replaced.set()
+
+    def replace(self) -> None:
+        """Replace what runs, one by one: each new process takes deliveries before the old one drains.
+
+        If a new one does not start, it and all that were not replaced yet stay as they are.
+        """
+        self._must_replace.set()
+
+    async def _replace_when_asked(self) -> None:
+        while True:
+            await self._must_replace.wait()
+            self._must_replace.clear()
+            _log.info("replacing the consumers, one by one", extra={"action": "replacing"})
+            for slot in sorted(self._children):
+                if not await self._replace_one(slot):
+                    break
+            else:
+                _log.info("all consumers are replaced", extra={"action": "replaced"})
+
+    async def _replace_one(self, slot: int) -> bool:
+        """Whether the slot has a new process now, or is about to have one."""
+        old = self._children.get(slot)
+        if old is None:
+            return True
+        try:
+            successor = await Child.start(self._preloaded)
+        except OSError as error:
+            _log.error("no new process: the others stay", extra={"action": "replace_failed", "reason": str(error)})
+            return False
+        try:
+            if not await successor.ready():
+                fields = {"action": "replace_failed", "exit_code": await successor.wait()}
+                _log.error("a new process did not start: see its words above. The others stay", extra=fields)
+                return False
+            if self._children.get(slot) is old:
+                self._successors[slot] = successor
+                self._replaced[slot].set()
+                await old.wait()
+        finally:
+            if self._children.get(slot) is not successor and self._successors.get(slot) is not successor:
+                successor.send_signal(signal.SIGTERM)
+        return True
 
     async def _end_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -70,14 +123,19 @@ class Supervisor:
 
     def _end(self) -> None:
         self._ending.set()
-        self._replaced.set()
+        self.reload()
         self._first_is_up.set()
 
     async def _keep(self, slot: int) -> None:
         policy = RestartPolicy()
-        while not self._ending.is_set():
-            replaced = self._replaced
+        while not self._ending.is_set() or slot in self._successors:
+            replaced = self._replaced[slot] = asyncio.Event()
+            if self._ending.is_set():
+                replaced.set()
             wait_s = await self._run_once(slot, policy, replaced)
+            if slot in self._successors:
+                policy = RestartPolicy()
+                continue
             if wait_s is None and not self._waits_for_reload:
                 return
             if wait_s is None and not replaced.is_set():
@@ -92,7 +150,7 @@ class Supervisor:
 
     async def _run_once(self, slot: int, policy: RestartPolicy, replaced: asyncio.Event) -> float | None:
         """One life of the slot's process, until `replaced`; seconds until the next, None for no next."""
-        child = await Child.start(self._environment)
+        child = self._successors.pop(slot, None) or await Child.start(self._preloaded)
         self._children[slot] = child
         draining = asyncio.create_task(_drain_when(replaced, child), name=f"drain of {child.pid}")
         try:
