@@ -189,7 +189,7 @@ class ConsumerSettings(GroupSettings):
     )
     processes: int = setting(
         1,
-        help="processes of this group to start and supervise",
+        help="processes of this group to start and supervise; SIGUSR1 replaces them one by one",
         flags=["--processes"],
         env=["GW_PROCESSES"],
         ge=1,
