@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from typing import TYPE_CHECKING, Self
 
 from consumers.preloaded import READY_FD
 
 if TYPE_CHECKING:
-    import signal
-
     from consumers.preloaded import ForkedProcess, Preloaded
 
 
@@ -23,6 +22,7 @@ class Child:
     def __init__(self, process: ForkedProcess, ready_fd: int) -> None:
         self._process = process
         self._ready_fd = ready_fd
+        self._is_told = False
         loop = asyncio.get_running_loop()
         self.started_at = loop.time()
         self._ready: asyncio.Future[bool] = loop.create_future()
@@ -59,6 +59,12 @@ class Child:
     async def wait(self) -> int:
         """Wait for its end; the exit code, negative for a signal."""
         return await self._process.wait()
+
+    def drain(self) -> None:
+        """Tell it to stop, once: a second signal would force its end."""
+        if not self._is_told:
+            self._is_told = True
+            self.send_signal(signal.SIGTERM)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if it is still there."""

@@ -52,7 +52,10 @@ def _consume(
         loop = asyncio.get_running_loop()
         if is_child:  # else the signal is the terminal's, and nohup's business
             loop.add_signal_handler(PARENT_GONE, stop.set)
-        loop.add_signal_handler(REPLACE, _log.warning, "SIGUSR1 is for a supervisor: start with --processes 2 or more")
+            signal.signal(REPLACE, signal.SIG_IGN)
+        else:
+            sentence = "SIGUSR1 is for a supervisor: start with --processes 2 or more"
+            loop.add_signal_handler(REPLACE, _log.warning, sentence)
         function = load_entrypoint(settings.entrypoint, settings.entrypoint_dir)
         bot = Bot.from_settings(settings)
         await call_entrypoint(function, bot, settings.entrypoint, settings.entrypoint_dir)

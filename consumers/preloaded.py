@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import gc
 import importlib
-import json
 import os
 import signal
 import socket
@@ -24,27 +23,43 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 READY_FD = "GW_CHILD_READY_FD"
+ANSWER_TIMEOUT_S = 60.0
+CLOSE_TIMEOUT_S = 5.0
 _COMMAND = "gw-consume"
 _MODULE = "consumers.cli"
-_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
-_MAX_REQUEST_BYTES = 1 << 20
 
 
 class ForkedProcess:
     """One that was forked; it is told to stop if whoever forked it ends."""
 
-    def __init__(self, pid: int, ended_fd: int) -> None:
+    def __init__(self, pid: int, told_fd: int) -> None:
         self.pid = pid
-        self._ended_fd = ended_fd
-        loop = asyncio.get_running_loop()
-        self._code: asyncio.Future[int] = loop.create_future()
-        loop.add_reader(ended_fd, self._on_ended)
+        self._told_fd = told_fd
+        self._loop = asyncio.get_running_loop()
+        self._code: asyncio.Future[int] = self._loop.create_future()
+        try:
+            self._pid_fd = os.pidfd_open(pid)
+        except OSError:  # it has ended already
+            self._pid_fd = -1
+        self._loop.add_reader(told_fd, self._on_told)
 
-    def _on_ended(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._ended_fd)
-        told = os.read(self._ended_fd, 16)
-        os.close(self._ended_fd)
-        self._code.set_result(int(told) if told else -signal.SIGHUP)
+    def _on_told(self) -> None:
+        self._loop.remove_reader(self._told_fd)
+        told = os.read(self._told_fd, 16)
+        os.close(self._told_fd)
+        if told or self._pid_fd < 0:
+            self._end(int(told or -signal.SIGHUP))
+        else:  # whoever forked it is gone, and has told it to stop
+            self._loop.add_reader(self._pid_fd, self._on_end_unseen)
+
+    def _on_end_unseen(self) -> None:
+        self._loop.remove_reader(self._pid_fd)
+        self._end(-signal.SIGHUP)
+
+    def _end(self, code: int) -> None:
+        if self._pid_fd >= 0:
+            os.close(self._pid_fd)
+        self._code.set_result(code)
 
     async def wait(self) -> int:
         """Wait for its end; the exit code, negative for a signal."""
@@ -68,36 +83,37 @@ class Preloaded:
 
     async def fork(self, ready_fd: int) -> ForkedProcess:
         """A new consumer; it has its own end of the pipe `ready_fd`. Raises OSError."""
-        ended_fd, told_fd = os.pipe()
+        told_fd, child_fd = os.pipe()
         try:
             async with self._lock:
-                forking = asyncio.ensure_future(asyncio.to_thread(self._fork, ready_fd, told_fd))
+                forking = asyncio.ensure_future(asyncio.to_thread(self._fork, ready_fd, child_fd))
                 try:
                     pid = await asyncio.shield(forking)
                 finally:
                     await asyncio.wait([forking])  # it uses the pipes
         except BaseException:
-            os.close(ended_fd)
+            os.close(told_fd)
             raise
         finally:
-            os.close(told_fd)
-        return ForkedProcess(pid, ended_fd)
+            os.close(child_fd)
+        return ForkedProcess(pid, told_fd)
 
     def _fork(self, *fds: int) -> int:
         try:
             answer = self._ask(fds)
-        except OSError:  # it ended since the last time
+        except (BrokenPipeError, ConnectionResetError):
             answer = b""
-        if not answer:
+        if not answer:  # it ended since the last time
             self.close()
             answer = self._ask(fds)
         if not answer.isdigit():
-            raise OSError(f"no consumer process can be started: {answer.decode(errors='replace') or 'see above'}")
+            raise OSError(answer.decode(errors="replace") or "it ended: see its words above")
         return int(answer)
 
     def _ask(self, fds: tuple[int, ...]) -> bytes:
         if self._socket is None:
             self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._socket.settimeout(ANSWER_TIMEOUT_S)
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603 - this module
                     # -P: the current folder is the user's, nothing of ours is to be looked up there
@@ -107,7 +123,7 @@ class Preloaded:
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,  # so that Ctrl-C reaches the supervisor only
                 )
-        socket.send_fds(self._socket, [json.dumps(self._environment).encode()], list(fds))
+        socket.send_fds(self._socket, [b"fork"], list(fds))
         return self._socket.recv(1000)
 
     def close(self) -> None:
@@ -116,7 +132,11 @@ class Preloaded:
             self._socket.close()
             self._socket = None
         if self._process is not None:
-            self._process.wait()
+            try:
+                self._process.wait(CLOSE_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
 
@@ -125,13 +145,15 @@ class _Forking:
 
     def __init__(self, requests: socket.socket) -> None:
         self._requests = requests
+        self._environment = dict(os.environ)
+        self._pid = os.getpid()
         self._told_fds: dict[int, int] = {}
         signal.signal(signal.SIGCHLD, self._reap)
 
     def serve(self) -> Callable[[], None]:
         """Returns in a forked process only: what that is to do."""
         while True:
-            content, fds, _, _ = socket.recv_fds(self._requests, _MAX_REQUEST_BYTES, 2)
+            content, fds, _, _ = socket.recv_fds(self._requests, 100, 2)
             if not content:
                 sys.exit(0)  # what still runs is told to stop, by the kernel
             ready_fd, told_fd = fds
@@ -143,7 +165,7 @@ class _Forking:
                 answer = str(error).encode()
             else:
                 if pid == 0:
-                    return self._become(json.loads(content), ready_fd, told_fd)
+                    return self._become(ready_fd, told_fd)
                 self._told_fds[pid] = told_fd
                 answer = str(pid).encode()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
@@ -151,24 +173,27 @@ class _Forking:
             with contextlib.suppress(OSError):  # the next look at the socket sees that nobody is there
                 self._requests.send(answer)
 
-    def _become(self, environment: dict[str, str], ready_fd: int, told_fd: int) -> Callable[[], None]:
-        parent_pid = os.getppid()
+    def _become(self, ready_fd: int, told_fd: int) -> Callable[[], None]:
         self._requests.close()
         for fd in (*self._told_fds.values(), told_fd):
             os.close(fd)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         os.setsid()
         os.environ.clear()
-        os.environ.update(environment, **{READY_FD: str(ready_fd), PARENT_PID: str(parent_pid)})
-        sys.dont_write_bytecode = bool(environment.get(_NO_BYTECODE))
+        os.environ.update(self._environment, **{READY_FD: str(ready_fd), PARENT_PID: str(self._pid)})
         sys.argv = [_COMMAND]
         main: Callable[[], None] = importlib.import_module(_MODULE).main
         return main
 
     def _reap(self, *_: object) -> None:
         while self._told_fds:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:  # the next signal came between, and was faster
+                return
             if pid == 0:
                 return
             told_fd = self._told_fds.pop(pid)
@@ -178,6 +203,8 @@ class _Forking:
 
 
 def _serve() -> Callable[[], None]:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # its supervisor's business, also if all of a service are told
     tie_to_parent(_COMMAND)
     importlib.import_module(_MODULE)
     gc.collect()

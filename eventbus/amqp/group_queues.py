@@ -125,7 +125,8 @@ class GroupQueues:
         self._consumptions = []
         for lane, name in (*((lane, None) for lane in LANES), *((None, name) for name in former)):
             if not self._is_stopped:
-                self._consumptions.append(await self._consume(connection, lane, name))
+                consumption = await self._consume(connection, lane, name)
+                self._consumptions.append(consumption)
         if self._is_stopped:  # meanwhile
             await self.stop()
 

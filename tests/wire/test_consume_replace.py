@@ -82,6 +82,7 @@ async def test_all_are_replaced_while_dispatches_come_and_each_is_handled_once(r
         await rig.say(f"m{number}")
         number += 1
         await asyncio.sleep(0.01)
+    await parent.until_logged("child_up", count=4)
     new = [entry["pid"] for entry in parent.logged("child_up")][2:]
     assert len(set(new) - set(old)) == 2
     await rig.say("last")
