@@ -10,10 +10,10 @@ import os
 import signal
 from typing import TYPE_CHECKING, Self
 
-from consumers.preloaded import READY_FD
-
 if TYPE_CHECKING:
     from consumers.preloaded import ForkedProcess, Preloaded
+
+READY_FD = "GW_CHILD_READY_FD"
 
 
 class Child:

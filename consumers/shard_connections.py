@@ -25,6 +25,7 @@ class _Holding(NamedTuple):
     worker_id: str
     fencing_token: int
     is_connected: bool
+    connect_count: int
 
 
 class ShardConnections:
@@ -54,10 +55,12 @@ class ShardConnections:
         before = self._shards.get(live.shard)
         if before is not None and before.fencing_token > live.fencing_token:
             return  # what its former holder still says
-        now = _Holding(worker_id, live.fencing_token, live.state == CONNECTED)
+        now = _Holding(worker_id, live.fencing_token, live.state == CONNECTED, live.connect_count)
         self._shards[live.shard] = now
         was_connected = before.is_connected if before is not None else now.is_connected and not is_news
-        is_another = before is not None and before.fencing_token != now.fencing_token
+        is_another = before is not None and (
+            before.fencing_token != now.fencing_token or before.connect_count < now.connect_count
+        )
         if was_connected and (is_another or not now.is_connected):
             yield ConnectionChange(live.shard, is_connected=False)
         if now.is_connected and (is_another or not was_connected):

@@ -458,12 +458,16 @@ class ExchangeRestored(Message):
 
 
 class LiveShard(Part):
-    """A shard as its holder sees it; `latency_s` is None before the first heartbeat was acknowledged."""
+    """A shard as its holder sees it; `latency_s` is None before the first heartbeat was acknowledged.
+
+    `connect_count`: how often it came to be connected under this lease, so that a short break is seen, too.
+    """
 
     shard: ShardId
     fencing_token: FencingToken
     state: Annotated[str, Field(max_length=32)]
     latency_s: float | None = None
+    connect_count: Annotated[int, Field(ge=0)] = 0
 
 
 class ShardsStatus(Message):

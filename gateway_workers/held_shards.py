@@ -65,6 +65,7 @@ class HeldShards:
                 fencing_token=shard.lease.fencing_token,
                 state=HANDING_OVER if shard in self._leaving else shard.state.value,
                 latency_s=shard.latency_s,
+                connect_count=shard.connect_count,
             )
             for shard in self
         )

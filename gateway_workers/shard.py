@@ -92,6 +92,8 @@ class Shard:
         self._is_closed = asyncio.Event()
         self._task: asyncio.Task[Any] | None = None
         self._state = ShardState.WAITING
+        self.connect_count = 0
+        """How often Discord said READY or RESUMED under this lease."""
         self._established_at: float | None = None
 
     # What the worker asks
@@ -314,6 +316,7 @@ class Shard:
         if session is not None:
             self._policy.on_established(session)
             self._established_at = self._now()
+        self.connect_count += 1
         self._set_state(ShardState.CONNECTED)
         session_id = session.session_id if session else None
         _log.info("connected", extra=self._fields(event_type.lower(), session=session_id, seq=self._session.seq))

@@ -28,7 +28,7 @@ class StatusReporter:
         loop = asyncio.get_running_loop()
         told, tell_at = None, loop.time()
         while True:
-            now_is = [(live.shard, live.fencing_token, live.state) for live in self._shards.live()]
+            now_is = [(live.shard, live.fencing_token, live.state, live.connect_count) for live in self._shards.live()]
             if now_is != told or loop.time() >= tell_at:
                 await self.tell()
                 told, tell_at = now_is, loop.time() + TELL_INTERVAL_S

@@ -30,6 +30,13 @@ def test_a_shard_that_reconnects_was_disconnected_and_is_connected() -> None:
     assert connections.hear(status("w", s0_1="connected")) == [(0, True)]
 
 
+def test_a_break_that_was_over_before_its_worker_said_so_is_both() -> None:
+    connections = ShardConnections()
+    for count, changes in ((1, []), (1, []), (2, [(0, False), (0, True)]), (2, [])):
+        live = LiveShard(shard=0, fencing_token=1, state="connected", connect_count=count)
+        assert connections.hear(ShardsStatus(worker_id="w", shards=(live,))) == changes
+
+
 def test_a_shard_that_moves_is_disconnected_and_connected_once() -> None:
     connections = ShardConnections()
     connections.hear(status("a", s0_1="connected"))
