@@ -43,29 +43,35 @@ class Fleet:
     names: Names
     rest_url: str
     control_url: str
+    intents: str | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """What a process of the fleet needs; nothing else of ours comes through."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
-        return kept | {
-            "AMQP_URL": self.broker_url,
-            "GW_NAMESPACE": self.names.namespace,
-            "GW_REST_URL": self.rest_url,
-            "DISCORD_TOKEN": BOT_TOKEN,
-            "GW_LOG_FORMAT": "json",
-        }
+        intents = {"GW_INTENTS": self.intents} if self.intents else {}
+        return (
+            kept
+            | intents
+            | {
+                "AMQP_URL": self.broker_url,
+                "GW_NAMESPACE": self.names.namespace,
+                "GW_REST_URL": self.rest_url,
+                "DISCORD_TOKEN": BOT_TOKEN,
+                "GW_LOG_FORMAT": "json",
+            }
+        )
 
 
 @contextlib.contextmanager
-def fleet(broker_url: str, *, guild_count: int = 4) -> Iterator[Fleet]:
-    """Start them, and end them."""
+def fleet(broker_url: str, *, guild_count: int = 4, intents: str | None = None) -> Iterator[Fleet]:
+    """Start them, and end them; `intents` are the coordinator's, its default if None."""
     with contextlib.ExitStack() as ending:
         options = ("--token", BOT_TOKEN, "--shards", str(SHARD_COUNT), "--guilds", str(guild_count))
         said = ending.enter_context(_running("gw-sim", options, dict(os.environ)))
         ready = json.loads(said.readline())
         names = Names(f"consume-{secrets.token_hex(4)}")
-        running = Fleet(broker_url, names, ready["rest_url"], ready["control_url"])
+        running = Fleet(broker_url, names, ready["rest_url"], ready["control_url"], intents)
         ending.enter_context(_running("gw-coordinator", (), running.environment))
         yield running
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.wait_for import PROCESS_COUNT, measure
+from gateway_sim.world import World
 from ops.simulator_client import SimulatorClient
 from tests.forge import Forge
 from tests.waiting import eventually
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)
 
 ROUNDS = 20
+CHUNK = 1000
 
 
 @pytest.fixture
@@ -41,6 +43,12 @@ async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Pat
 
 @pytest.fixture
 async def group(rig: Rig) -> AsyncIterator[Rig]:
+    async with grouped(rig):
+        yield rig
+
+
+@contextlib.asynccontextmanager
+async def grouped(rig: Rig) -> AsyncIterator[None]:
     """Three processes that consume, then a worker that connects every shard."""
     for _ in range(PROCESS_COUNT):
         rig.start(GW_ENTRYPOINT="waiting_bots:setup")
@@ -48,7 +56,7 @@ async def group(rig: Rig) -> AsyncIterator[Rig]:
         await process.until_logged("consuming")
     with worker(rig):
         await rig.until_recorded("shard", event="ShardReadyEvent", count=PROCESS_COUNT * SHARD_COUNT)
-        yield rig
+        yield
 
 
 @contextlib.contextmanager
@@ -128,3 +136,23 @@ async def test_members_are_collected_by_the_process_that_asked(group: Rig) -> No
     failed = (await group.until_recorded("failed", word="unknown"))[0]
     assert failed["error"] == "MembersTimeoutError"
     assert "0 chunks" in failed["message"]
+
+
+async def test_all_members_of_a_large_guild_come_in_chunks_and_who_asks_again_too_soon_hears_when(
+    broker_url: str, observer: AbstractChannel, tmp_path: Path
+) -> None:
+    world = World(bot_token=consume_rig.BOT_TOKEN, guild_count=4)
+    large = next(one for one in world.guild_ids if world.is_large(one))
+    with consume_rig.fleet(broker_url, intents="ALL") as fleet:
+        async with consume_rig.rig(fleet, observer, tmp_path) as rig, grouped(rig):
+            await rig.say(f"members {large} 60")
+            answer = (await rig.until_recorded("members"))[0]
+            assert (answer["guild"], answer["count"], answer["not_found"]) == (
+                str(large),
+                len(world.members_of(large)),
+                0,
+            )
+            assert answer["count"] > 2 * CHUNK
+            await rig.say(f"members {large} 60")
+            failed = (await rig.until_recorded("failed", word="members"))[0]
+            assert failed["error"] == "CommandRateLimitedError"
