@@ -95,10 +95,10 @@ class BusyStage:
 def _family(pid: int) -> Iterator[int]:
     yield pid
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     except OSError:  # it has just ended
         return
-    for child in children:
+    for child in " ".join(lists).split():
         yield from _family(int(child))
 
 
