@@ -187,6 +187,7 @@ def listening_addresses(pid: int) -> set[str]:
     return addresses
 
 
+@pytest.mark.long
 async def test_it_ignores_the_settings_of_a_system_wide_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RABBITMQ_NODENAME", "rabbit@elsewhere")
     monkeypatch.setenv("RABBITMQ_NODE_PORT", "5672")
@@ -264,6 +265,7 @@ async def test_a_parent_killed_while_the_node_starts_leaves_nothing_behind(tmp_p
     await until_no_process_mentions(str(tmp_path))
 
 
+@pytest.mark.long
 async def test_the_module_says_so_when_the_node_ends_by_itself(tmp_path: Path) -> None:
     process = await run_module(tmp_path)
     told = await read_line(process)
