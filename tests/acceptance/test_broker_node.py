@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 CONNECT_TIMEOUT_S = 10
-WAIT_S = 30
+WAIT_S = 90
+"""A start of RabbitMQ takes 5 s, and 30 s where three others start beside it on two slow cores."""
 
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
