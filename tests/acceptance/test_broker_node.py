@@ -21,7 +21,9 @@ from ops.errors import BrokerDirectoryError, BrokerMissingError, BrokerUnavailab
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    RunModule = Callable[..., Awaitable[Process]]
 
 CONNECT_TIMEOUT_S = 10
 WAIT_S = 90
@@ -47,6 +49,30 @@ async def own_node(tmp_path: Path) -> AsyncIterator[BrokerNode]:
     """A node for a test that stops or kills it."""
     async with BrokerNode(tmp_path / "own node") as running:
         yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def run_module() -> AsyncIterator[RunModule]:
+    """Starts `python -m ops.broker_node`; what a failed test left running is killed."""
+    started: list[Process] = []
+
+    async def run(directory: Path, *options: str, environment: dict[str, str] | None = None) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "ops.broker_node", "--directory", str(directory), *options),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            cwd=Path(__file__).parents[2],
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def eventually(condition: Callable[[], object]) -> None:
@@ -75,17 +101,6 @@ async def take_one(url: str, queue: str) -> bytes:
         message = await declared.get(timeout=CONNECT_TIMEOUT_S)
         await message.ack()
         return message.body
-
-
-async def run_module(directory: Path, *options: str, environment: dict[str, str] | None = None) -> Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "ops.broker_node", "--directory", str(directory), *options),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-        cwd=Path(__file__).parents[2],
-    )
 
 
 async def read_line(process: Process) -> dict[str, object]:
@@ -232,7 +247,7 @@ async def test_a_start_that_takes_too_long_leaves_no_process(tmp_path: Path) -> 
     await until_no_process_mentions(str(tmp_path / "slow"))
 
 
-async def test_the_module_prints_its_url_and_stops_on_sigterm(tmp_path: Path) -> None:
+async def test_the_module_prints_its_url_and_stops_on_sigterm(tmp_path: Path, run_module: RunModule) -> None:
     process = await run_module(tmp_path)
     told = await read_line(process)
     await publish_durably(str(told["url"]), "any", b"body")
@@ -243,7 +258,7 @@ async def test_the_module_prints_its_url_and_stops_on_sigterm(tmp_path: Path) ->
 
 
 @pytest.mark.long
-async def test_node_and_epmd_die_with_a_killed_parent_and_the_data_stay(tmp_path: Path) -> None:
+async def test_node_and_epmd_die_with_a_killed_parent_and_the_data_stay(tmp_path: Path, run_module: RunModule) -> None:
     process = await run_module(tmp_path)
     told = await read_line(process)
     await publish_durably(str(told["url"]), "kept", b"survivor")
@@ -257,7 +272,9 @@ async def test_node_and_epmd_die_with_a_killed_parent_and_the_data_stay(tmp_path
         assert await take_one(successor.url, "kept") == b"survivor"
 
 
-async def test_a_parent_killed_while_the_node_starts_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_a_parent_killed_while_the_node_starts_leaves_nothing_behind(
+    tmp_path: Path, run_module: RunModule
+) -> None:
     process = await run_module(tmp_path)
     await eventually(lambda: list(tmp_path.glob("data/*")))
     process.kill()
@@ -266,7 +283,7 @@ async def test_a_parent_killed_while_the_node_starts_leaves_nothing_behind(tmp_p
 
 
 @pytest.mark.long
-async def test_the_module_says_so_when_the_node_ends_by_itself(tmp_path: Path) -> None:
+async def test_the_module_says_so_when_the_node_ends_by_itself(tmp_path: Path, run_module: RunModule) -> None:
     process = await run_module(tmp_path)
     told = await read_line(process)
     os.kill(int(str(told["pid"])), signal.SIGKILL)
