@@ -16,7 +16,7 @@ from eventbus.amqp.publish_connection import PublishConnection
 from eventbus.amqp.rpc import is_bound
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
 from eventbus.names import INTERACTION_CREATE
-from gateway_workers.publisher import DispatchPublisher
+from gateway_workers.publisher import ENTRY_BYTES, DispatchPublisher
 from gateway_workers.topology import EventTypeRefusedError, WorkerTopology
 from tests.waiting import eventually
 
@@ -236,6 +236,23 @@ async def test_the_window_is_bounded_by_bytes_too(
         proxy.resume()
         await drained(rig, outlet)
         assert not rig.publisher.is_full
+
+
+async def test_small_dispatches_fill_the_window_with_what_python_takes_for_each(
+    broker: Broker, names: Names, observer: AbstractChannel, proxy: TcpProxy
+) -> None:
+    async with running(broker, names, observer, max_count=1_000_000, max_bytes=100_000) as rig:
+        outlet = rig.outlet()
+        await outlet.prepare(TYPE)
+        proxy.stall()
+        seq = 0
+        while not rig.publisher.is_full:
+            seq += 1
+            publish(outlet, range(seq, seq + 1), size=10)
+        count, byte_count = rig.publisher.backlog
+        assert byte_count < 100_000 <= byte_count + count * ENTRY_BYTES
+        proxy.resume()
+        await drained(rig, outlet)
 
 
 @pytest.mark.long
