@@ -26,7 +26,7 @@ _MODULE = "consumers.cli"
 
 
 class _Forking:
-    """The other end."""
+    """Forks what it is asked for, and tells of each end."""
 
     def __init__(self, requests: socket.socket) -> None:
         self._requests = requests

@@ -95,6 +95,9 @@ class Preloaded:
             answer = self._ask(fds)
         except (BrokenPipeError, ConnectionResetError):
             answer = b""
+        except TimeoutError:  # its late answer must not become that of the next request
+            self.close()
+            raise
         if not answer:  # it ended since the last time
             self.close()
             answer = self._ask(fds)

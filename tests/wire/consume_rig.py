@@ -35,6 +35,15 @@ SHARD_COUNT = 2
 AUTHOR = {"id": "3", "username": "u", "discriminator": "0", "avatar": None, "global_name": None}
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Fleet:
     """A simulated Discord and a coordinator in a namespace of their own; each test has a group of its own in it."""

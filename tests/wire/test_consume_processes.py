@@ -10,7 +10,7 @@ import pytest
 
 from tests.waiting import eventually
 from tests.wire import consume_rig
-from tests.wire.consume_rig import BOT_TOKEN, ConsumeProcess, Rig
+from tests.wire.consume_rig import BOT_TOKEN, ConsumeProcess, Rig, is_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -29,14 +29,6 @@ def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
 async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
     async with consume_rig.rig(fleet, observer, tmp_path) as tested:
         yield tested
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def children(parent: ConsumeProcess) -> list[int]:

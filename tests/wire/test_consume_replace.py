@@ -12,7 +12,7 @@ import pytest
 
 from tests.waiting import eventually
 from tests.wire import consume_rig
-from tests.wire.consume_rig import BOTS, Rig
+from tests.wire.consume_rig import BOTS, Rig, is_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -63,14 +63,6 @@ async def started(rig: Rig, bot: Path) -> tuple[ConsumeProcess, list[int]]:
     parent = rig.start("--processes", "2", **settings)
     await parent.until_logged("child_up", count=2)
     return parent, [entry["pid"] for entry in parent.logged("child_up")]
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 async def test_all_are_replaced_while_dispatches_come_and_each_is_handled_once(rig: Rig, bot: Path) -> None:
