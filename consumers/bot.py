@@ -103,16 +103,16 @@ class Bot(hikari.GatewayBotAware):
         loads: Callable[[Any], Any] | None = None,
         intents: hikari.Intents = hikari.Intents.ALL_UNPRIVILEGED,
         capabilities: hikari.GatewayCapabilities = hikari.GatewayCapabilities.NONE,
-        auto_chunk_members: bool = False,
+        auto_chunk_members: bool = True,
         logs: hikari.UndefinedOr[LogChoice] = hikari.UNDEFINED,
         max_rate_limit: float = 300.0,
         max_retries: int = 3,
         proxy_settings: impl.ProxySettings | None = None,
         **options: Unpack[Options],
     ) -> None:
-        refused = {"capabilities": capabilities, "auto_chunk_members": auto_chunk_members}
-        refuse(CONSTRUCTOR, refused, {"capabilities": hikari.GatewayCapabilities.NONE, "auto_chunk_members": False})
-        self._settings = build(GroupSettings, {"amqp_url": amqp_url, "token": token, **options})
+        refuse(CONSTRUCTOR, {"capabilities": capabilities}, {"capabilities": hikari.GatewayCapabilities.NONE})
+        given = {"amqp_url": amqp_url, "token": token, "members_as_sent": not auto_chunk_members, **options}
+        self._settings = build(GroupSettings, given)
         self._logs = logs
         if logs is not hikari.UNDEFINED:
             set_up_logs(logs, self._settings)
@@ -140,7 +140,8 @@ class Bot(hikari.GatewayBotAware):
     def from_settings(cls, settings: GroupSettings) -> Bot:
         """A bot with the settings of a command."""
         options: Any = {name: getattr(settings, name) for name in Options.__annotations__}
-        return cls(settings.amqp_url.get_secret_value(), settings.token.get_secret_value(), **options)
+        url, token = settings.amqp_url.get_secret_value(), settings.token.get_secret_value()
+        return cls(url, token, auto_chunk_members=not settings.members_as_sent, **options)
 
     @staticmethod
     def print_banner(
@@ -211,7 +212,7 @@ class Bot(hikari.GatewayBotAware):
     @property
     def intents(self) -> hikari.Intents:
         """The coordinator's, once started."""
-        return self._intents
+        return self._consumer.intents if self._consumer and self._consumer.has_started else self._intents
 
     @property
     def shards(self) -> Mapping[int, ShardProxy]:

@@ -78,6 +78,7 @@ class CacheCopy:
         self.lost_at = 0.0
         """When entries were last found to be missing from the streams, in Unix seconds; `lost` is set then."""
         self._unwritten_bytes = 0
+        self._unwritten_since = 0
         self._refused: set[str] = set()
         self._must_bind = asyncio.Event()
 
@@ -115,7 +116,8 @@ class CacheCopy:
             self._note_loss(error)
             self._writer.clear()
             return None
-        self.next_offset = generation.upto
+        self.next_offset = self._unwritten_since = generation.upto
+        self._unwritten_bytes = 0
         for entry in await self._generations.recent(generation.upto):
             self._judge_by(entry)
         return generation
@@ -185,17 +187,18 @@ class CacheCopy:
                 _log.debug("bindings wait for the broker", extra={"action": "bind_later", "reason": str(error)})
 
     async def keep_written(self) -> None:
-        """Have a generation written whenever the stream has grown enough since this process knew of one."""
+        """Have a generation written whenever the stream has grown enough since this process last heard of one."""
         while True:
             await asyncio.sleep(WRITE_CHECK_S)
             if self._unwritten_bytes >= write_after(len(self._writer.guild_ids)):
                 await self.write()
 
     async def write(self) -> None:
-        """Write a generation now, unless another process does."""
-        self._unwritten_bytes = 0
+        """Write a generation now, unless another process does, or has done so since this one last heard of one."""
+        since, self._unwritten_since, self._unwritten_bytes = self._unwritten_since, self.next_offset or 0, 0
         try:
-            await self._generations.write_next(self._any_shard().get_user_id())
+            newest = await self._generations.write_next(self._any_shard().get_user_id(), unless_beyond=since)
+            self._unwritten_since = max(self._unwritten_since, newest.upto if newest is not None else 0)
         except* QueueBusyError:
             _log.debug("another process writes a generation", extra={"action": "cache_busy"})
         except* RelayError as errors:
@@ -207,7 +210,6 @@ class CacheCopy:
         self._unwritten_bytes += len(entry.body)
         if self._watch is not None:
             self._watch(entry)
-        self._moved.set()
         try:
             if entry.event_type == GUILD_FILL:
                 await self._take_fill(entry)
@@ -215,6 +217,7 @@ class CacheCopy:
                 self._take_dispatch(entry, _decode(entry))
         except MalformedDispatchError as error:
             self._refuse(entry.event_type or "", error)
+        self._moved.set()
 
     async def _take_fill(self, entry: StreamEntry) -> None:
         frames = self._judge.frames(entry.offset, entry.headers, entry.body, has_guild=self._writer.has_guild)
@@ -232,6 +235,9 @@ class CacheCopy:
 
     def _take_dispatch(self, entry: StreamEntry, frame: Frame) -> None:
         dispatch = frame.dispatch
+        if not isinstance(frame.payload, dict):
+            self._waiting.applied(dispatch, None)  # it changes nothing, and nobody is to wait for it
+            raise MalformedDispatchError("d is not an object")
         self._judge.hear(entry.offset, dispatch.type, entry.headers, frame.payload)
         event = self._apply(dispatch.type, self._shard_of(dispatch), frame.payload)
         self._waiting.applied(dispatch, event)
@@ -273,6 +279,19 @@ class CacheCopy:
         """Whether Discord said last that the guild cannot be reached."""
         return self._writer.is_unavailable(guild_id)
 
+    @property
+    def guilds_lacking_members(self) -> tuple[int, ...]:
+        """The guilds of which members may be missing and can be asked for."""
+        return self._writer.guilds_lacking_members
+
+    def lacks_members(self, guild_id: int) -> bool:
+        """Whether members of a guild may be missing and can be asked for."""
+        return self._writer.lacks_members(guild_id)
+
+    def count_members(self, guild_id: int) -> None:
+        """Look whether members of a guild are really missing."""
+        self._writer.count_members(guild_id)
+
     @contextmanager
     def watched_by(self, watch: Callable[[StreamEntry], None]) -> Iterator[None]:
         """`watch` gets each entry as soon as `next_offset` is behind it, whatever parts are chosen."""
@@ -286,8 +305,12 @@ class CacheCopy:
         """Return when the copy holds what stands before an offset. Raises TimeoutError."""
         async with asyncio.timeout(LOAD_TIMEOUT_S):
             while (self.next_offset or 0) < offset:
-                self._moved.clear()
-                await self._moved.wait()
+                await self.moved()
+
+    async def moved(self) -> None:
+        """Return when the copy has taken something more."""
+        self._moved.clear()
+        await self._moved.wait()
 
     # Handling
 
@@ -297,13 +320,10 @@ class CacheCopy:
 
 
 def _decode(entry: StreamEntry) -> Frame:
-    frame = decode(
+    return decode(
         entry.body,
         event_type=entry.event_type,
         message_id=entry.message_id,
         headers=entry.headers,
         redelivered=False,
     )
-    if not isinstance(frame.payload, dict):
-        raise MalformedDispatchError("d is not an object")
-    return frame

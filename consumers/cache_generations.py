@@ -107,14 +107,17 @@ class Generations:
                 if entry.headers.get(_ID_HEADER) == generation.generation:
                     yield entry
 
-    async def write_next(self, own_id: int) -> Generation | None:
+    async def write_next(self, own_id: int, *, unless_beyond: int | None = None) -> Generation | None:
         """Write generations until the newest has taken in what the stream holds now; `own_id` is the bot's user.
 
-        Raises QueueBusyError if another process does it, StreamGapError if dispatches are missing, BrokerLostError.
+        None is written if there is one that reaches beyond offset `unless_beyond`: another process wrote it. Raises
+        QueueBusyError if another process does it, StreamGapError if dispatches are missing, BrokerLostError.
         """
         async with self.streams.writing():
             end = await self.streams.end(None)
             newest = await self.newest()
+            if newest is not None and unless_beyond is not None and newest.upto > unless_beyond:
+                return newest
             while newest is None or newest.upto < end:
                 try:
                     newest = await self._write(newest, end, own_id)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     Frame = tuple[str, JsonObject]
 
 CHUNK_SIZE: Final = 1000  # members, as in Discord's own chunks
+MEMBERS_COMPLETE: Final = "hikari_relay_members_complete"
+"""A key that we add to a GUILD_CREATE: all members of the guild are known with it and its chunks."""
+MEMBERS_NONCE: Final = "cache-"
+"""What the nonce of a request for all members of a guild begins with, if it was made for the cache."""
 _COMPRESSION: Final = 1
 
 _KEYS: Final[dict[str, tuple[str, ...]]] = {
@@ -69,6 +73,13 @@ def unpack(body: bytes) -> JsonObject:
     if not isinstance(payload, dict):
         raise MalformedDispatchError("a message of a snapshot is no object")
     return payload
+
+
+def completes_members(chunk: Mapping[str, Any]) -> bool:
+    """Whether a GUILD_MEMBERS_CHUNK is the last one of all members of its guild."""
+    nonce, index, count = chunk.get("nonce"), chunk.get("chunk_index"), chunk.get("chunk_count")
+    is_ours = isinstance(nonce, str) and nonce.startswith(MEMBERS_NONCE)
+    return is_ours and isinstance(index, int) and isinstance(count, int) and index + 1 >= count
 
 
 class GuildRecord:
@@ -176,6 +187,8 @@ def _take_chunk(record: GuildRecord, payload: JsonObject) -> None:
         record.put("members", member)
     for presence in payload.get("presences") or ():
         record.put("presences", presence)
+    if completes_members(payload):
+        record.fields[MEMBERS_COMPLETE] = True
 
 
 def _take_presence(record: GuildRecord, payload: JsonObject) -> None:

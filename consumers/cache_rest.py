@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import hikari
 from hikari import impl
 
+from consumers.cache_records import MEMBERS_COMPLETE
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -116,6 +118,7 @@ class GuildRest:
             "channels": list(channels),
             "threads": list(threads),
             "members": [own, *members],
+            **({MEMBERS_COMPLETE: True} if 0 < len(members) < MOST_MEMBERS else {}),
             "presences": [],
             "voice_states": [],
         }

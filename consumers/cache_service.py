@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import hikari
+
 from consumers.cache_copy import CacheCopy
 from consumers.cache_filler import CacheFiller
 from consumers.cache_generations import Generations
+from consumers.cache_members import CacheMembers
 from consumers.cache_writer import CacheWriter
 from eventbus.amqp.cache_streams import CacheStreams
 from eventbus.amqp.link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    import hikari
 
     from consumers.dispatch import Dispatch
     from consumers.group import Service
@@ -38,6 +39,7 @@ class CacheService:
         name: str,
         shard_of: Callable[[Dispatch], ShardProxy],
         shards: Callable[[], Mapping[int, ShardProxy]],
+        asks_for_members: bool,
     ) -> None:
         chosen = self._chosen = parts.cache_parts
         self._link = Link(writing.broker, name=f"{name} cache")
@@ -51,6 +53,8 @@ class CacheService:
             shard_of=shard_of,
             any_shard=lambda: next(iter(shards().values())),
         )
+        self._members = CacheMembers(self.copy, streams, shards=shards)
+        self._asks_for_members = asks_for_members and "members" in chosen.names
         self._filler = CacheFiller(self.copy, streams, generations, heavy=chosen.heavy, make_rest=parts.make_json_rest)
 
     async def open(self, intents: hikari.Intents, serve: Callable[[str, Service], None], *, timeout_s: float) -> None:
@@ -66,6 +70,8 @@ class CacheService:
         serve("cache bindings", self.copy.keep_bound)
         serve("cache generations", self.copy.keep_written)
         serve("cache filler", self._filler.keep)
+        if self._asks_for_members and intents & hikari.Intents.GUILD_MEMBERS:
+            serve("cache members", self._members.keep)
 
     async def reach(self, dispatch: Dispatch) -> hikari.Event | None:
         """Wait until the cache has come to a dispatch; the event with the state before it, if it is still known."""

@@ -25,15 +25,19 @@ class CacheWaiting:
 
     def __init__(self) -> None:
         self._past = CachePast()
-        self._awaited: dict[str, list[asyncio.Event]] = {}
+        self._awaited: dict[str, list[tuple[int, asyncio.Event]]] = {}
         self._unknown_sessions: set[str] = set()
 
     def applied(self, dispatch: Dispatch, event: hikari.Event | None) -> None:
-        """The copy has come to a dispatch; `event` is what hikari made of it, if somebody listens."""
+        """The copy has come to a dispatch, and to those before it in its session.
+
+        `event` is what hikari made of it, if somebody listens.
+        """
         self._past.note(dispatch.session_id, dispatch.seq, event)
         self._unknown_sessions.discard(dispatch.session_id)
-        for reached in self._awaited.get(dispatch.message_id, ()):
-            reached.set()
+        for seq, reached in self._awaited.get(dispatch.session_id, ()):
+            if seq <= dispatch.seq:
+                reached.set()
 
     async def reach(self, dispatch: Dispatch) -> hikari.Event | None:
         """Wait until the copy has come to this dispatch; the event that was made there, if it is still known."""
@@ -46,8 +50,9 @@ class CacheWaiting:
 
     async def _wait(self, dispatch: Dispatch) -> None:
         reached = asyncio.Event()
-        waiting = self._awaited.setdefault(dispatch.message_id, [])  # the group's delivery and a copy of our own
-        waiting.append(reached)
+        waiter = (dispatch.seq, reached)
+        waiting = self._awaited.setdefault(dispatch.session_id, [])
+        waiting.append(waiter)
         try:
             async with asyncio.timeout(WAIT_S):
                 await reached.wait()
@@ -56,6 +61,6 @@ class CacheWaiting:
                 self._unknown_sessions.add(dispatch.session_id)  # one that ended long ago: its backlog does not wait
             _log.debug("the cache did not come so far", extra={"action": "cache_late", "message": dispatch.message_id})
         finally:
-            waiting.remove(reached)
+            waiting.remove(waiter)
             if not waiting:
-                del self._awaited[dispatch.message_id]
+                del self._awaited[dispatch.session_id]

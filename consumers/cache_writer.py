@@ -8,7 +8,7 @@ import hikari
 from hikari import impl
 
 from consumers.cache_changes import guilds_of_ready
-from consumers.cache_records import guild_id_of, shard_of_guild
+from consumers.cache_records import MEMBERS_COMPLETE, completes_members, guild_id_of, shard_of_guild
 
 if TYPE_CHECKING:
     from hikari.api import EntityFactory, EventFactory, GatewayShard
@@ -28,6 +28,8 @@ class CacheWriter(impl.EventManagerImpl):
         self._made: hikari.Event | None = None
         self._guild_ids: set[int] = set()
         self._unavailable_ids: set[int] = set()
+        self._keeps_members = "members" in parts.names
+        self._lacking: dict[int, int] = {}  # the guilds of which Discord sent fewer members than they have: how many
         self.subscribe(hikari.GuildUpdateEvent, _ignore)  # else hikari makes none, and has no old guild
 
     @property
@@ -48,12 +50,27 @@ class CacheWriter(impl.EventManagerImpl):
         """Whether Discord said last that the guild cannot be reached."""
         return guild_id in self._unavailable_ids
 
+    @property
+    def guilds_lacking_members(self) -> tuple[int, ...]:
+        """The guilds of which members may be missing and can be asked for."""
+        return tuple(self._lacking.keys() - self._unavailable_ids)
+
+    def lacks_members(self, guild_id: int) -> bool:
+        """Whether members of a guild may be missing and can be asked for."""
+        return guild_id in self._lacking and guild_id not in self._unavailable_ids
+
+    def count_members(self, guild_id: int) -> None:
+        """Look whether members of a guild are really missing; takes as long as a copy of them."""
+        if len(self._kept.get_members_view_for_guild(guild_id)) >= self._lacking.get(guild_id, 0):
+            self._lacking.pop(guild_id, None)
+
     def clear(self) -> None:
         """Forget all but the own user."""
         me = self._kept.get_me()
         self._kept.clear()
         self._guild_ids.clear()
         self._unavailable_ids.clear()
+        self._lacking.clear()
         if me is not None:
             self._kept.update_me(me)
 
@@ -70,6 +87,8 @@ class CacheWriter(impl.EventManagerImpl):
             if event_type != "GUILD_DELETE" and guild_id not in self._guild_ids:
                 # Parts of a guild that is missing are no guild: hikari's views of it would raise.
                 return None
+        if event_type == "GUILD_MEMBERS_CHUNK" and completes_members(payload):
+            self._lacking.pop(guild_id or 0, None)
         self._made = None
         getattr(self, f"on_{event_type.lower()}")(shard, payload)
         return self._made
@@ -91,9 +110,13 @@ class CacheWriter(impl.EventManagerImpl):
             self._unavailable_ids.add(guild_id)
             return
         self._unavailable_ids.discard(guild_id)
+        self._lacking.pop(guild_id, None)
         if event_type == "GUILD_CREATE":
             self._guild_ids.add(guild_id)
             self._clear_guild(guild_id)
+            count = payload.get("member_count") or 0
+            if self._keeps_members and not payload.get(MEMBERS_COMPLETE) and count > len(payload.get("members") or ()):
+                self._lacking[guild_id] = count
         else:
             self._guild_ids.discard(guild_id)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from consumers.frame import Frame
+    from consumers.limits import TypeLimits
     from consumers.outcome import Outcome
     from consumers.owner_rest import OwnerRestClient
     from eventbus.amqp.deliveries import Delivery
@@ -29,9 +30,9 @@ class ComponentService:
         self._forwarded: Forwarded | None = None
         self.owners = Owners(link, names, group, take=self._take)
 
-    def handle_by(self, handle: Callable[[Frame], Awaitable[Outcome | None]]) -> None:
-        """Have `handle` handle what others forward."""
-        self._forwarded = Forwarded(handle, self.owners.reply)
+    def handle_by(self, handle: Callable[[Frame], Awaitable[Outcome | None]], limits: TypeLimits) -> None:
+        """Have `handle` handle what others forward, within `limits`."""
+        self._forwarded = Forwarded(handle, self.owners.reply, limits=limits)
 
     def _take(self, delivery: Delivery) -> None:
         if self._forwarded is not None:

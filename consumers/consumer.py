@@ -7,7 +7,6 @@ import functools
 import logging
 import os
 import secrets
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -25,7 +24,7 @@ from consumers.fleet_view import FleetView
 from consumers.fork_guard import guard_forks
 from consumers.gateway_commands import GatewayCommands
 from consumers.group import Group
-from consumers.library_pins import unmet_pins
+from consumers.library_pins import unmet_pins_here
 from consumers.limits import TypeLimits
 from consumers.settling import Settling
 from consumers.shard_connections import ShardConnections
@@ -43,7 +42,7 @@ from eventbus.amqp.link import DeliveryLink, Link
 from eventbus.amqp.presence_stream import PresenceWriter
 from eventbus.amqp.rpc import RpcClient
 from eventbus.coordinator_client import CoordinatorClient
-from eventbus.errors import ConfigurationError
+from eventbus.errors import ConfigurationError, RelayError
 from eventbus.group_layout import Ordering
 from eventbus.messages import ExchangeRestored
 from eventbus.names import Names
@@ -57,7 +56,7 @@ if TYPE_CHECKING:
     from consumers.parts import HikariParts
     from consumers.settings import GroupSettings
     from consumers.shard_connections import ConnectionChange
-    from eventbus.messages import ControlEvent
+    from eventbus.messages import BotConfig, ControlEvent
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +64,8 @@ LIFETIME_EVENT_TIMEOUT_S = 10.0
 START_PATIENCE_S = 5.0
 REPORT_INTERVAL_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
+CONFIG_INTERVAL_S = 10.0
+"""Between questions for the configuration, while dispatches tell of another shard count: both come for a while."""
 
 
 class Consumer:
@@ -92,7 +93,13 @@ class Consumer:
         self._command_sync = CommandSync(CommandRecords(self._link, names, settings.group))
         self._group_link = DeliveryLink(broker, name=f"{name} deliveries")
         self._cache = CacheService(
-            parts, self._link, names, name=name, shard_of=self._shard_of, shards=lambda: self.shards
+            parts,
+            self._link,
+            names,
+            name=name,
+            shard_of=self._shard_of,
+            shards=lambda: self.shards,
+            asks_for_members=not settings.members_as_sent,
         )
         self.counters = Counters()
         self._components: ComponentService | None = None
@@ -123,7 +130,7 @@ class Consumer:
             start_order=StartOrder(by_shard=settings.ordering is Ordering.SHARD),
         )
         if self._components is not None:
-            self._components.handle_by(path.handle_for_another)
+            self._components.handle_by(path.handle_for_another, TypeLimits(settings.limits))
         self.group = Group(
             self._group_link,
             self._link,
@@ -150,6 +157,7 @@ class Consumer:
         self._stopping = asyncio.Event()
         self._closed = asyncio.Event()
         self._foreign_shards: dict[tuple[int, int], ShardProxy] = {}
+        self._config_doubted = asyncio.Event()
         self.consuming = asyncio.Event()
         self.has_started = False
         self.intents = hikari.Intents.NONE
@@ -165,6 +173,8 @@ class Consumer:
         for change in self._connections.hear(event):
             if change.shard in self.shards:
                 self._tell_of_connection(change)
+            else:
+                self._config_doubted.set()
 
     def _tell_of_connection(self, change: ConnectionChange) -> None:
         shard, factory = self.shards[change.shard], self._parts.event_factory
@@ -205,9 +215,8 @@ class Consumer:
         await self._parts.start()
         self.me = await self._fetch_me(timeout_s)
         self._parts.cache.update_me(self.me)
-        config = await self._coordinator.config(timeout_s=timeout_s)
-        self.intents = hikari.Intents(config.intents)
-        self.shards = {shard: self._proxy(shard, config.shard_count) for shard in range(config.shard_count)}
+        self._configure(await self._coordinator.config(timeout_s=timeout_s))
+        self._serve(tasks, "configuration", self._follow_config)
         self._parts.event_manager.waiters.binder = self.copies
         self._serve(tasks, "fleet view", self._fleet.keep)
         self._serve(tasks, "command sync", self._command_sync.run)
@@ -215,6 +224,24 @@ class Consumer:
         await self._cache.open(self.intents, functools.partial(self._serve, tasks), timeout_s=timeout_s)
         if self._components is not None:
             await self._components.open(functools.partial(self._serve, tasks))
+
+    def _configure(self, config: BotConfig) -> None:
+        if (hikari.Intents(config.intents), config.shard_count) == (self.intents, len(self.shards)):
+            return
+        self.intents = hikari.Intents(config.intents)
+        self.shards = {shard: self._proxy(shard, config.shard_count) for shard in range(config.shard_count)}
+
+    async def _follow_config(self) -> None:
+        """The fleet may come back with another shard count or other intents while this process runs."""
+        while True:
+            await self._config_doubted.wait()
+            self._config_doubted.clear()
+            try:
+                self._configure(await self._coordinator.config(timeout_s=CONFIG_INTERVAL_S))
+            except RelayError as error:
+                fields = {"action": "config_unknown", "reason": str(error)}
+                _log.debug("nobody tells the shard count", extra=fields)
+            await asyncio.sleep(CONFIG_INTERVAL_S)
 
     async def _fetch_me(self, timeout_s: float) -> hikari.OwnUser:
         url = self._settings.rest_url
@@ -263,7 +290,7 @@ class Consumer:
         self._serve(tasks, "watchdog", Watchdog(self.counters).run)
         guard_forks(asyncio.get_running_loop())
         self.group.request_sync()  # a listener may have come while the queues were declared
-        for sentence in unmet_pins(metadata.distributions(), hikari.__version__):
+        for sentence in unmet_pins_here():
             _log.warning(sentence, extra={"action": "unmet_pin"})
         for sentence in self._parts.event_manager.missing_intents(self.intents):
             _log.warning(sentence, extra={"action": "missing_intent"})
@@ -301,6 +328,7 @@ class Consumer:
         own = self.shards.get(dispatch.shard)
         if own is not None and own.shard_count == dispatch.shard_count:
             return own
+        self._config_doubted.set()
         key = (dispatch.shard, dispatch.shard_count)  # of another shard count: resharding
         if key not in self._foreign_shards:
             self._foreign_shards[key] = self._proxy(*key)

@@ -1,9 +1,10 @@
-"""Brings copies of dispatches to this process: its own queue, bound to what somebody here waits for."""
+"""Brings copies of dispatches to this process: its own queues, bound to what somebody here waits for."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 import time
 from contextlib import suppress
@@ -13,6 +14,7 @@ from consumers.errors import MalformedDispatchError
 from consumers.frame import decode
 from eventbus.amqp.own_queue import OwnQueue
 from eventbus.errors import BrokerLostError
+from eventbus.names import INTERACTION_CREATE
 from eventbus.refusal_log import RefusalLog
 
 if TYPE_CHECKING:
@@ -35,6 +37,15 @@ BIND_AGAIN_S = 60.0
 RETRY_S = 1.0
 LINK_PATIENCE_S = 10.0
 MAX_BEHIND_CACHE = 10_000
+LATE_S = 5.0
+"""A copy that comes so long after the worker had it: the queue may be full, and then the oldest copies are dropped."""
+URGENT = frozenset(
+    {
+        *(INTERACTION_CREATE, "GUILD_MEMBERS_CHUNK", "RATE_LIMITED", "VOICE_SERVER_UPDATE", "VOICE_STATE_UPDATE"),
+        *("READY", "RESUMED", "USER_UPDATE"),
+    }
+)
+"""They have a queue of their own, so that a flood of others neither delays them nor takes their place."""
 
 
 class Copies:
@@ -62,16 +73,22 @@ class Copies:
         self._behind_cache: asyncio.Queue[Frame] = asyncio.Queue(MAX_BEHIND_CACHE)
         self._unreadable = RefusalLog("a copy of what is waited for cannot be read", action="copy_refused")
         self._too_late = RefusalLog("waiters miss dispatches: the cache is too far behind", action="copy_dropped")
+        self._late = RefusalLog(
+            "copies of what is waited for come late, and some may be dropped: this process is too slow for them",
+            action="copy_late",
+        )
         self._changed = asyncio.Event()
         self._bind_again_at = 0.0
-        self._queue = OwnQueue(
-            link, names, names.consumer(consumer_id), wanted=self._wanted, take=self._take, on_loss=self._changed.set
+        own = functools.partial(OwnQueue, link, names, take=self._take, on_loss=self._changed.set)
+        self._queues = (
+            own(names.consumer(f"{consumer_id}.urgent"), wanted=lambda: self._wanted() & URGENT),
+            own(names.consumer(consumer_id), wanted=lambda: self._wanted() - URGENT),
         )
 
     @property
     def bound(self) -> frozenset[str]:
         """The event types whose copies come to this process."""
-        return self._queue.bound
+        return frozenset().union(*(queue.bound for queue in self._queues))
 
     def _wanted(self) -> frozenset[str]:
         return self._manager.waiters.demand.wanted(time.monotonic()) | self._manager.types_for_everyone()
@@ -93,14 +110,18 @@ class Copies:
                 await self._link.is_up.wait()
         except TimeoutError:
             raise BrokerLostError("no connection to RabbitMQ to get copies over: try again when it is back") from None
-        await self._queue.sync()
+        await self._sync(again=False)
+
+    async def _sync(self, *, again: bool) -> None:
+        for queue in self._queues:
+            await queue.sync(again=again)
 
     async def run(self) -> None:
         """Bind and unbind for ever."""
         while True:
             again = await self._due()
             try:
-                await self._queue.sync(again=again)
+                await self._sync(again=again)
             except BrokerLostError as error:
                 _log.debug("bindings wait for the broker", extra={"action": "bind_later", "reason": str(error)})
                 await self._link.is_up.wait()
@@ -134,6 +155,9 @@ class Copies:
         except MalformedDispatchError as error:  # if the group listens to it, its own copy becomes a dead letter
             self._unreadable.refuse(copy.event_type or "", type=copy.event_type, reason=str(error))
             return
+        late_s = time.time() - frame.dispatch.received_at
+        if late_s > LATE_S:
+            self._late.refuse(frame.dispatch.type, type=frame.dispatch.type, late_s=round(late_s, 1))
         if not self._reaches(frame.dispatch.type):
             self._tell(frame, None)
         elif self._behind_cache.full():

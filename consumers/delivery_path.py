@@ -12,6 +12,7 @@ from consumers.errors import MalformedDispatchError
 from consumers.failure_policy import Admission, FailurePolicy, OnError
 from consumers.former_holders import FormerHolders
 from consumers.frame import decode
+from consumers.handling import described
 from consumers.outcome import Outcome
 from consumers.owners import NotForwarded
 from consumers.seen import SeenDispatches, Sighting
@@ -191,7 +192,7 @@ class DeliveryPath:
         self._counters.handlers_timed_out += handling.timed_out_count
         if handling.exit_request is not None:
             self._on_exit(handling.exit_request)
-        failure = None if handling.failure is None else f"{type(handling.failure).__name__}: {handling.failure}"
+        failure = None if handling.failure is None else described(handling.failure)
         outcome = Outcome(failure, handling.listener_failure)
         self._counters.handled += outcome.is_good
         return outcome

@@ -7,13 +7,10 @@ import inspect
 import re
 import sys
 import traceback
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hikari
-
-from consumers.library_pins import unmet_pins
+from consumers.library_pins import unmet_pins_here
 from eventbus.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -91,7 +88,7 @@ def _raised(doing: str, name: str, error: BaseException, folder: Path) -> Config
     sentence = (
         f"--entrypoint: {doing} {name} raised {type(error).__name__}: {message}{where}: correct it and start again"
     )
-    return ConfigurationError([sentence, *unmet_pins(metadata.distributions(), hikari.__version__)])
+    return ConfigurationError([sentence, *unmet_pins_here()])
 
 
 def _place(error: BaseException, folder: Path) -> str | None:

@@ -37,7 +37,11 @@ E = TypeVar("E", bound=events.Event)
 
 FOR_EVERYONE: Final = frozenset({"READY", "RESUMED"})
 """What becomes of a shard concerns each process: its listeners get these over the process's own queue."""
+ABOUT_ME: Final = frozenset({"READY", "USER_UPDATE"})
+"""They keep the own user fresh in each process."""
+_ALWAYS_HEARD: Final = FOR_EVERYONE | ABOUT_ME
 TOLD_COUNT = 10_000
+KEPT_UPDATES = 16
 
 
 class EventManager(FrameReader):
@@ -53,6 +57,8 @@ class EventManager(FrameReader):
     ) -> None:
         super().__init__(entity_factory, event_factory, cache=cache)
         self._on_listeners_changed = on_listeners_changed
+        self._fed_here = cache
+        self._own_updates: dict[str, events.Event] = {}
         self._detached: set[asyncio.Task[None]] = set()
         self._told = RecentKeys(TOLD_COUNT)
         self._is_reading = False
@@ -63,8 +69,9 @@ class EventManager(FrameReader):
         return self._listened_types() - FOR_EVERYONE
 
     def types_for_everyone(self) -> frozenset[str]:
-        """The gateway event types that each process of the group is to get for its listeners."""
-        return self._listened_types() & FOR_EVERYONE
+        """The gateway event types that each process of the group is to get."""
+        kept = ABOUT_ME if self._fed_here is not None else frozenset[str]()
+        return (self._listened_types() & FOR_EVERYONE) | kept
 
     def _listened_types(self) -> frozenset[str]:
         return wanted_types(lambda cls: bool(self.get_listeners(cls)))
@@ -84,8 +91,13 @@ class EventManager(FrameReader):
 
         `made` is the event that was made of it when it changed the cache, if it did.
         """
-        self.waiters.see(frame, shard, made)
         handling = Handling()
+        try:
+            made = made or self._learn_me(frame, shard)
+        except Exception as error:  # noqa: BLE001 - the border of one delivery: it becomes a dead letter
+            handling.failure = error
+            return handling
+        self.waiters.see(frame, shard, made)
         if self._is_told(frame):
             return handling
         CURRENT_HANDLING.set(handling)
@@ -102,17 +114,34 @@ class EventManager(FrameReader):
 
     def hears(self, event_type: str | None) -> bool:
         """Whether a copy of such a dispatch is of use in this process."""
-        return event_type in FOR_EVERYONE or (event_type is not None and self.waiters.demand.is_needed(event_type))
+        if event_type is None:
+            return False
+        return event_type in _ALWAYS_HEARD or self.waiters.demand.is_needed(event_type)
 
     def take_copy(self, frame: Frame, shard: GatewayShard, made: events.Event | None = None) -> None:
         """A copy of a dispatch came over the process's own queue. Call it in a context of its own."""
         CURRENT_DISPATCH.set(frame.dispatch)
-        self.waiters.see(frame, shard, made)
-        if frame.dispatch.type in FOR_EVERYONE and not self._is_told(frame):
-            try:
+        try:
+            made = made or self._learn_me(frame, shard)
+            self.waiters.see(frame, shard, made)
+            if frame.dispatch.type in FOR_EVERYONE and not self._is_told(frame):
                 self._read(frame, shard, made)
-            except Exception as error:  # noqa: BLE001 - the border of one delivery
-                self.note_unreadable(frame.dispatch.type, error)
+        except Exception as error:  # noqa: BLE001 - the border of one delivery
+            self.note_unreadable(frame.dispatch.type, error)
+
+    def _learn_me(self, frame: Frame, shard: GatewayShard) -> events.Event | None:
+        """The event of a change of the own user, which is made at the first sight, by whichever way."""
+        if self._fed_here is None or frame.dispatch.type != "USER_UPDATE":
+            return None
+        message_id = frame.dispatch.message_id
+        if message_id not in self._own_updates:
+            old = self._fed_here.get_me()
+            event = self._payload_events.deserialize_own_user_update_event(shard, frame.payload, old_user=old)
+            self._fed_here.update_me(event.user)
+            self._own_updates[message_id] = event
+            if len(self._own_updates) > KEPT_UPDATES:
+                del self._own_updates[next(iter(self._own_updates))]
+        return self._own_updates[message_id]
 
     def _is_told(self, frame: Frame) -> bool:
         """Whether it is for everyone, and the listeners of this process got it already, by the other way."""

@@ -9,6 +9,7 @@ import functools
 import os
 import sys
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def _after_fork() -> None:
     for loop in _guarded:
         if loop.is_running():
             loop.call_soon(_leave)
+            ready = getattr(loop, "_ready", None)
+            if isinstance(ready, deque):  # asyncio's own: what else is ready in this turn is the original's to do
+                ready.rotate(1)
 
 
 def _leave() -> None:

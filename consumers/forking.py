@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _COMMAND = "gw-consume"
 _MODULE = "consumers.cli"
+_PINS = "consumers.library_pins"
 
 
 class _Forking:
@@ -92,6 +93,7 @@ def _serve() -> Callable[[], None]:
         signal.signal(number, signal.SIG_IGN)  # its supervisor's business, also if all of a service are told
     tie_to_parent(_COMMAND)
     importlib.import_module(_MODULE)
+    importlib.import_module(_PINS).unmet_pins_here()  # each consumer asks for it
     gc.collect()
     gc.freeze()  # what is shared with every consumer is not touched by its collector
     return _Forking(socket.socket(fileno=int(sys.argv[1]))).serve()

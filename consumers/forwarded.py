@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from consumers.frame import Frame
+    from consumers.limits import TypeLimits
     from consumers.outcome import Outcome
     from eventbus.amqp.deliveries import Delivery
     from eventbus.messages import Message
@@ -22,26 +23,38 @@ _log = logging.getLogger(__name__)
 
 
 class Forwarded:
-    """Bounded by what the senders may have unsettled. Who forwarded a dispatch settles it, by the reply."""
+    """Bounded by what the senders may have unsettled. Who forwarded a dispatch settles it, by the reply.
+
+    `limits` are its own: with those of the lanes, two processes that forward to each other could wait for ever.
+    """
 
     def __init__(
         self,
         handle: Callable[[Frame], Awaitable[Outcome | None]],
         reply: Callable[[Delivery, Message], Awaitable[object]],
+        *,
+        limits: TypeLimits,
     ) -> None:
         self._handle = handle
         self._reply = reply
+        self._limits = limits
         self._running: set[asyncio.Task[None]] = set()
         self._is_draining = False
 
     def take(self, delivery: Delivery) -> None:
-        """Start it, or decline."""
+        """Start it as soon as there is room for its type, or decline."""
+        self._limits.enter(delivery.event_type, lambda: self._start(delivery))
+
+    def _start(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self._serve(delivery), name="forwarded delivery")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def _serve(self, delivery: Delivery) -> None:
-        await self._reply(delivery, await self._reply_to(delivery))
+        try:
+            await self._reply(delivery, await self._reply_to(delivery))
+        finally:
+            self._limits.leave(delivery.event_type)
 
     async def _reply_to(self, delivery: Delivery) -> Message:
         if self._is_draining:
@@ -72,7 +85,8 @@ class Forwarded:
             await asyncio.wait(tuple(self._running))
 
     async def cancel(self) -> int:
-        """Cancel what still runs; how many that were."""
+        """Cancel what still runs, and decline what waits; how many that were."""
+        self._is_draining = True
         running = tuple(self._running)
         for task in running:
             task.cancel()

@@ -36,8 +36,8 @@ class FrameReader(impl.EventManagerImpl):
     def __init__(
         self, entity_factory: EntityFactory, event_factory: EventFactory, *, cache: MutableCache | None = None
     ) -> None:
-        # All intents, because the bot's are known only later. Members are not requested on every GUILD_CREATE: each
-        # process of each group would ask Discord for the same.
+        # All intents, because the bot's are known only later. Members are not requested here on every GUILD_CREATE:
+        # each process of each group would ask Discord for the same (`cache_members.py` asks).
         super().__init__(entity_factory, event_factory, hikari.Intents.ALL, auto_chunk_members=False, cache=cache)
         self._payload_events = event_factory
         self._dropped: set[str] = set()

@@ -26,6 +26,15 @@ def listener_name(listener: Callable[..., Any]) -> str:
     return f"{getattr(listener, '__module__', None) or '?'}.{name}"
 
 
+def described(error: BaseException) -> str:
+    """`Type: message`, which can be written wherever text can."""
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001 - the user's class
+        text = f"no message ({type(failure).__name__} in its __str__)"
+    return f"{type(error).__name__}: {text}".encode(errors="replace").decode()
+
+
 @dataclass(slots=True)
 class _Running:
     listener: Callable[..., Any]
@@ -54,7 +63,7 @@ class Handling:
     def note_raised(self, listener: Callable[..., Any], error: BaseException) -> None:
         """A listener raised; the first one is the reason that is told."""
         if self.listener_failure is None:
-            self.listener_failure = f"the listener {listener_name(listener)} raised {type(error).__name__}: {error}"
+            self.listener_failure = f"the listener {listener_name(listener)} raised {described(error)}"
 
     def note_exit(self, listener: Callable[..., Any], request: SystemExit) -> None:
         """A listener called `sys.exit`: with a code other than 0, it failed too."""

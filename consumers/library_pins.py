@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+import hikari
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
@@ -12,6 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 OURS = "hikari-relay"
+
+
+@functools.cache
+def unmet_pins_here() -> tuple[str, ...]:
+    """A sentence for each installed distribution whose pins exclude the hikari that is imported."""
+    return tuple(unmet_pins(metadata.distributions(), hikari.__version__))
 
 
 def unmet_pins(distributions: Iterable[metadata.Distribution], hikari_version: str) -> Iterator[str]:
@@ -31,6 +39,8 @@ def unmet_pins(distributions: Iterable[metadata.Distribution], hikari_version: s
 
 def _unmet(requirements: Iterable[str], hikari_version: str) -> Iterator[str]:
     for text in requirements:
+        if not text.lower().startswith("hikari"):
+            continue  # reading each takes longer than all else
         try:
             requirement = Requirement(text)
         except InvalidRequirement:

@@ -108,7 +108,6 @@ class Preloaded:
     def _ask(self, fds: tuple[int, ...]) -> bytes:
         if self._socket is None:
             self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._socket.settimeout(ANSWER_TIMEOUT_S)
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603 - ours
                     # -P: the current folder is the user's, nothing of ours is to be looked up there
@@ -118,6 +117,7 @@ class Preloaded:
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,  # so that Ctrl-C reaches the supervisor only
                 )
+        self._socket.settimeout(ANSWER_TIMEOUT_S)
         socket.send_fds(self._socket, [b"fork"], list(fds))
         return self._socket.recv(1000)
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 CONSTRUCTOR: Mapping[str, str] = MappingProxyType(
     {
         "capabilities": "the gateway workers identify, and they declare no capabilities: leave it out",
-        "auto_chunk_members": "each group would ask Discord for the members of every guild:"
-        " call request_guild_members() where members are needed",
     }
 )
 

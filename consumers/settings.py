@@ -105,6 +105,12 @@ class GroupSettings(BotSettings):
         flags=["--cache"],
         env=["GW_CACHE"],
     )
+    members_as_sent: bool = setting(
+        False,
+        help="with members in the cache: only those that Discord sends by itself, none that must be asked for",
+        flags=["--members-as-sent"],
+        env=["GW_MEMBERS_AS_SENT"],
+    )
     components_anywhere: bool = setting(
         False,
         help="any process of the group handles a component or modal, not the one that sent or opened it",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from eventbus.names import INTERACTION_CREATE
+
 if TYPE_CHECKING:
     from consumers.frame import Frame
 
@@ -54,6 +56,8 @@ class StartOrder:
         self._line: dict[str, Place] = {}
 
     def line_up(self, frame: Frame) -> Place | None:
-        """Take a place behind what came before; None if there is nothing to keep in order."""
+        """Take a place behind what came before; None if there is nothing to keep in order, or no time to wait."""
+        if frame.dispatch.type == INTERACTION_CREATE:
+            return None
         key = f"{frame.dispatch.shard}/{frame.dispatch.shard_count}" if self._by_shard else guild_of(frame)
         return None if key is None else Place(self._line, key)

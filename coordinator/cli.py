@@ -54,6 +54,7 @@ async def _coordinate(settings: CoordinatorSettings, services: list[asyncio.Task
                     group.create_task(link.keep(), name="link"),
                     group.create_task(server.serve(), name="requests"),
                     group.create_task(service.watch(), name="watch"),
+                    group.create_task(service.keep_known(), name="known checkpoints"),
                     group.create_task(service.keep_budget(), name="identify budget"),
                 ]
         finally:

@@ -20,13 +20,18 @@ def is_late(worker: WorkerRecord, now: float) -> bool:
     return now - worker.renewed_at > LEASE_DURATION_S
 
 
+def late_workers(table: LeaseTable, now: float) -> frozenset[str]:
+    """The ids of those that are late."""
+    return frozenset(worker.worker_id for worker in table.workers if is_late(worker, now))
+
+
 def shard_statuses(table: LeaseTable, now: float) -> tuple[ShardStatus, ...]:
     """All shards, ascending; those of a late worker are `late`."""
-    late = {worker.worker_id for worker in table.workers if is_late(worker, now)}
+    late = late_workers(table, now)
     return tuple(_shard_status(record, late) for record in table.shards)
 
 
-def _shard_status(record: ShardRecord, late: set[str]) -> ShardStatus:
+def _shard_status(record: ShardRecord, late: frozenset[str]) -> ShardStatus:
     session = record.session
     return ShardStatus(
         shard=record.shard,

@@ -17,13 +17,23 @@ class GrantBook:
 
     def __init__(self) -> None:
         self._newest: dict[int, Grant] = {}
+        self._told: set[int] = set()
         self.highest_token = 0
 
     def learn(self, grant: Grant) -> None:
         """Take one; one that is older than what is known of its shard changes nothing."""
         self.highest_token = max(self.highest_token, grant.fencing_token)
+        self._told.add(grant.shard)
         if grant.fencing_token > self.token_of(grant.shard):
             self._newest[grant.shard] = grant
+
+    def note_loss(self) -> None:
+        """Grants may have been missed."""
+        self._told.clear()
+
+    def is_told(self, shard: int) -> bool:
+        """Whether the shard's newest grant is known, not only an older one."""
+        return shard in self._told
 
     def token_of(self, shard: int) -> int:
         """The shard's newest granted token, 0 if none is known."""

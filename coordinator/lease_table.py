@@ -25,7 +25,7 @@ from eventbus.messages import Grant, Lease
 from eventbus.shard_ranges import format_shards, parse_shard_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from eventbus.messages import Checkpoint, HeldLease, Register, Release, Renew, Session
 
@@ -99,13 +99,23 @@ class LeaseTable:
         """Whether a coordinator could have granted this token."""
         return fencing_token <= self.highest_believable_token
 
-    def doubt_of(self, checkpoint: Checkpoint) -> str | None:
-        """Why a checkpoint cannot be true, or None."""
-        if not self.believes(checkpoint.fencing_token):
-            return f"the fencing token {checkpoint.fencing_token} is absurd"
+    def doubt_of(self, checkpoint: Checkpoint, worker_id: str) -> str | None:
+        """Why a checkpoint that a worker wrote cannot be true, or None."""
+        shard, token = checkpoint.shard, checkpoint.fencing_token
+        if not self.believes(token):
+            return f"the fencing token {token} is absurd"
+        if self._is_of_another(shard, token, worker_id):
+            return f"the fencing token {token} is another worker's"
+        if self.grants.is_told(shard) and token > self.grants.token_of(shard):
+            return f"the fencing token {token} was never granted"
         if checkpoint.session is not None and checkpoint.shard >= checkpoint.session.shard_count:
             return f"its session has only {checkpoint.session.shard_count} shards"
         return None
+
+    def note_loss(self) -> None:
+        """Records of the stream may have been missed: what is known is no longer known to be the newest."""
+        self.checkpoints.note_loss()
+        self.grants.note_loss()
 
     def take_changes(self) -> list[LeaseChange]:
         """What changed since the last call, in order."""
@@ -203,12 +213,13 @@ class LeaseTable:
         """The fleet was heard: the shard count stays."""
         self._is_settled = True
 
-    def proposals(self) -> list[tuple[int, str]]:
-        """Free shards and the workers that should get them, as (shard, worker id)."""
+    def proposals(self, *, late: Collection[str] = ()) -> list[tuple[int, str]]:
+        """Free shards and the workers that should get them, as (shard, worker id); the `late` ones come last."""
         free = [record for record in self._shards.values() if record.holder is None]
         released_by = {record.shard: record.released_by for record in free if record.released_by is not None}
         receivers = self.hand_overs.receivers
-        return place((one.shard for one in free), self._candidates(), released_by=released_by, receivers=receivers)
+        shards = (one.shard for one in free)
+        return place(shards, self._candidates(), released_by=released_by, receivers=receivers, late=late)
 
     def reserve(self, shard: int, worker_id: str) -> Grant | None:
         """Take the token of a proposal, to be written before it is granted; None if it no longer holds good.
@@ -248,6 +259,11 @@ class LeaseTable:
 
     def _is_of_another(self, shard: int, fencing_token: int, worker_id: str) -> bool:
         return self.grants.grantee_of(shard, fencing_token) not in (None, worker_id)
+
+    def _is_above_all(self, shard: int, fencing_token: int) -> bool:
+        """Whether the stream would tell of this token if a coordinator had granted it, and does not."""
+        is_told = self.grants.is_told(shard) or self.checkpoints.is_told(shard)
+        return is_told and fencing_token > max(self.grants.token_of(shard), self.checkpoints.token_of(shard))
 
     def _newest_token(self, record: ShardRecord) -> int:
         # Whoever wrote a checkpoint was granted its token, also if the stream has forgotten the grant.
@@ -294,7 +310,11 @@ class LeaseTable:
         )
 
     def _follow_running_count(self, held: Iterable[HeldLease]) -> None:
-        running = {lease.session.shard_count for lease in held if lease.session is not None}
+        running = {
+            lease.session.shard_count
+            for lease in held
+            if lease.session is not None and self._is_possible(lease.shard, lease.fencing_token)
+        }
         if self._is_settled or len(running) != 1:
             return
         self._shards = {shard: ShardRecord(shard) for shard in range(running.pop())}
@@ -310,12 +330,15 @@ class LeaseTable:
     def _take_report(self, worker_id: str, held: Iterable[HeldLease]) -> None:
         for lease in held:
             record = self._shards.get(lease.shard)
-            if record is None or not self.believes(lease.fencing_token):
+            if record is None or not self._is_possible(lease.shard, lease.fencing_token):
                 continue
             if self._may_claim(record, worker_id, lease):
                 self._adopt(record, worker_id, lease)
             if record.is_held_by(worker_id, lease.fencing_token):
                 self._refresh(record, lease)
+
+    def _is_possible(self, shard: int, fencing_token: int) -> bool:
+        return self.believes(fencing_token) and not self._is_above_all(shard, fencing_token)
 
     def _may_claim(self, record: ShardRecord, worker_id: str, lease: HeldLease) -> bool:
         token = lease.fencing_token
@@ -348,10 +371,13 @@ class LeaseTable:
             return True
         # A worker that drains while the coordinator changes: nobody has told this one of the lease yet.
         is_unheard = record.holder is None and record.fencing_token == 0 and request.worker_id not in self._workers
-        token = request.fencing_token
-        if not is_unheard or not self.believes(token) or token < self._newest_token(record):
+        shard, token = record.shard, request.fencing_token
+        if not is_unheard or not self._is_possible(shard, token) or token < self._newest_token(record):
             return False
-        return not self._is_of_another(record.shard, token, request.worker_id)
+        grantee = self.grants.grantee_of(shard, token)
+        if grantee is None:  # forgotten by the stream: the lease's last checkpoint, written before, stands for it
+            return 0 < token == self.checkpoints.token_of(shard)
+        return grantee == request.worker_id
 
     def _usable(self, session: Session | None, record: ShardRecord, worker_id: str) -> Session | None:
         if session is None or session.shard_count == self.shard_count:

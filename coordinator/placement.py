@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,13 @@ def place(
     *,
     released_by: Mapping[int, str],
     receivers: Mapping[int, str] | None = None,
+    late: Collection[str] = (),
 ) -> list[tuple[int, str]]:
     """A worker for each of `shards` that anyone takes, as (shard, worker id), in ascending order of shards.
 
     A shard on its way to somebody (`receivers`) goes there if that worker takes it, before all others are placed. Else
     the eligible worker with the fewest leases gets a shard, the smallest id among equals. One that has just given the
-    shard back (`released_by`) comes last.
+    shard back (`released_by`) comes behind them, and those that may be frozen (`late`) come last.
     """
     known = sorted(candidates, key=lambda candidate: candidate.worker_id)
     counts = {candidate.worker_id: candidate.lease_count for candidate in known}
@@ -49,7 +50,7 @@ def place(
         eligible = [one.worker_id for one in known if one.takes(shard, lease_count=counts[one.worker_id])]
         if eligible:
             receiver, giver = chosen_receivers.get(shard), released_by.get(shard)
-            chosen = min(eligible, key=lambda one: (one != receiver, one == giver, counts[one], one))
+            chosen = min(eligible, key=lambda one: (one in late, one != receiver, one == giver, counts[one], one))
             counts[chosen] += 1
             placed.append((shard, chosen))
     return sorted(placed)

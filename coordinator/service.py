@@ -12,7 +12,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from coordinator.errors import NotReadyError, RefusedRequestError, StaleLeaseError
-from coordinator.fleet_state import LEASE_DURATION_S, RENEW_INTERVAL_S, shard_statuses, worker_statuses
+from coordinator.fleet_state import (
+    LEASE_DURATION_S,
+    RENEW_INTERVAL_S,
+    late_workers,
+    shard_statuses,
+    worker_statuses,
+)
 from coordinator.leadership import LEARN_S, Leadership, Phase
 from coordinator.lease_table import LEARN_RETRY_S, LeaseTable
 from coordinator.news import News
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 TICK_S = 1.0
+WRITE_AGAIN_S = 5.0
 LEARN_TICK_S = 0.1
 
 
@@ -169,7 +176,7 @@ class CoordinatorService:
         if not self._leadership.is_leading:
             return
         async with self._granting:
-            proposals = self._table.proposals()
+            proposals = self._table.proposals(late=late_workers(self._table, self._clock()))
             if proposals:
                 await self._grant(proposals)
         await self._news.tell(self._table.take_changes(), but_not=asker)
@@ -202,6 +209,15 @@ class CoordinatorService:
             fields = {"action": "hand_over_late", "shard": late.move.shard, "giver": late.move.giver}
             _log.warning("hand-over took too long: the shard stays where it is", extra=fields)
         await self._news.tell_moves(self._rebalancer.begin(now), but_not=asker)
+
+    async def keep_known(self) -> None:
+        """Write the checkpoints of shards that nobody holds again, for ever: the stream keeps the newest 8 MB only."""
+        while True:
+            await asyncio.sleep(WRITE_AGAIN_S)
+            if self._leadership.is_leading:
+                free = [record.shard for record in self._table.shards if record.holder is None]
+                for record in self._table.checkpoints.records(free):
+                    await self._stream_log.write_again(record)
 
     # The identify budget
 

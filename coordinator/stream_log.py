@@ -49,7 +49,7 @@ class StreamLog:
         self._on_deposed = on_deposed
         self._terms = Terms()
         self.bound_tokens()
-        stream.follow(self._on_record)
+        stream.follow(self._on_record, on_loss=table.note_loss)
 
     @property
     def term(self) -> str | None:
@@ -82,6 +82,11 @@ class StreamLog:
         """Write grants; False if they are void or may be."""
         term = self._terms.own
         return term is not None and await self._append(messages.Grants(term=term, grants=tuple(grants)), term)
+
+    async def write_again(self, record: messages.Checkpoints) -> bool:
+        """Write what is known of shards that nobody holds, before the stream forgets it; False if we do not lead."""
+        term = self._terms.own
+        return term is not None and await self._append(record, term)
 
     async def write_permit(self, shard: int, now: float) -> bool:
         """Write a permit that the gate has just granted; False if it is void or may be."""
@@ -124,9 +129,9 @@ class StreamLog:
 
     def _on_checkpoints(self, record: messages.Checkpoints) -> None:
         for checkpoint in record.checkpoints:
-            doubt = self._table.doubt_of(checkpoint)
+            doubt = self._table.doubt_of(checkpoint, record.worker_id)
             if doubt is None:
-                self._table.checkpoints.learn(checkpoint)
+                self._table.checkpoints.learn(checkpoint, record.worker_id)
             else:
                 self._stream.refuse(refused_checkpoint(checkpoint.shard, doubt))
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from coordinator.fleet_state import is_late
+from coordinator.fleet_state import late_workers
 from coordinator.liveness import Liveness
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ class Undertaker:
 
     def warn_of_late_workers(self) -> None:
         """Say once of each worker that it does not renew in time."""
-        late = {worker.worker_id for worker in self._table.workers if is_late(worker, self._clock())}
+        late = late_workers(self._table, self._clock())
         for worker_id in sorted(late - self._late):
             _log.warning(
                 "worker renews late: it keeps its leases while it can publish",
                 extra={"action": "worker_late", "worker": worker_id},
             )
-        self._late = late
+        self._late = set(late)

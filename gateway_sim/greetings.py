@@ -45,6 +45,6 @@ def resumed(session_id: str) -> Dispatch:
     return Dispatch("RESUMED", 0, session_id, orjson.dumps({"_trace": _TRACE}))
 
 
-def guild_storm(world: World, shard: tuple[int, int]) -> Iterator[Dispatch]:
+def guild_storm(world: World, shard: tuple[int, int], intents: int) -> Iterator[Dispatch]:
     """GUILD_CREATE of each guild of the shard, rendered one by one."""
-    return (world.guild_create(guild_id) for guild_id in world.guilds_of_shard(*shard))
+    return (world.guild_create(guild_id, intents) for guild_id in world.guilds_of_shard(*shard))

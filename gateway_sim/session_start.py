@@ -139,7 +139,7 @@ class SessionStart:
             ledger=state.ledger,
             started_at=at,
         )
-        session.storm = guild_storm(state.world, shard)
+        session.storm = guild_storm(state.world, shard, identify.intents)
         state.sessions.add(session)
         state.first_session.set()
         self._join(connection, session)

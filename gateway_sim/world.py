@@ -16,6 +16,7 @@ from gateway_sim.bot_account import application, own_user, public_user
 from gateway_sim.dispatch import Dispatch
 from gateway_sim.guild_payloads import NAMES, TOPICS, hex_hash, stamp
 from gateway_sim.interaction_book import InteractionBook
+from gateway_sim.opcodes import GUILD_PRESENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -247,9 +248,18 @@ class World:
 
     # --- guilds
 
-    def guild_create(self, guild_id: int) -> Dispatch:
-        """The GUILD_CREATE that follows READY (lazily rendered)."""
-        return Dispatch("GUILD_CREATE", guild_id, str(guild_id), orjson.dumps(self.guild(guild_id)), INTENT_GUILDS)
+    def guild_create(self, guild_id: int, intents: int = GUILD_PRESENCES) -> Dispatch:
+        """The GUILD_CREATE that follows READY (lazily rendered).
+
+        Without GUILD_PRESENCES, members are the bot and who is in voice, and there are no presences:
+        https://docs.discord.com/developers/events/gateway-events#guild-create
+        """
+        guild = self.guild(guild_id)
+        if not intents & GUILD_PRESENCES:
+            shown = {self.bot_user["id"], *(state["user_id"] for state in guild["voice_states"])}
+            members = [member for member in guild["members"] if member["user"]["id"] in shown]
+            guild = {**guild, "members": members, "presences": []}
+        return Dispatch("GUILD_CREATE", guild_id, str(guild_id), orjson.dumps(guild), INTENT_GUILDS)
 
     def guild(self, guild_id: int) -> JsonObject:
         """The guild with all that GUILD_CREATE shows; KeyError if the bot is not in it."""

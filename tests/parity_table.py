@@ -54,7 +54,6 @@ def _different(how: str) -> Verdict:
 
 _REFUSED_SAMPLES: dict[str, Any] = {
     "capabilities": hikari.GatewayCapabilities.CHANNEL_OBFUSCATION,
-    "auto_chunk_members": True,
     "ignore_session_start_limit": True,
     "large_threshold": 50,
     "shard_ids": [0],
@@ -71,6 +70,10 @@ _CONSTRUCTOR: dict[str, Verdict] = {
     "force_color": _different("it concerns the banner; logs are plain"),
     "cache_settings": _different(
         "the default caches the own user only: each process of a group sees a part of the events"
+    ),
+    "auto_chunk_members": _different(
+        "members are asked for when the cache holds them, by one process for the whole fleet, a guild a second for each"
+        " shard; listeners of MemberChunkEvent alone ask for none: call request_guild_members() or request_members()"
     ),
     "http_settings": _same("of REST; the gateway connection is the worker's"),
     "dumps": _different("REST only: gateway commands are written with orjson"),

@@ -1,6 +1,7 @@
-"""A message whose float headers keep their precision.
+"""A message whose headers are sent as they were received.
 
-pamqp writes a Python float as AMQP's `f` (single precision), which is minutes off for a time. Here it is `d` (double).
+pamqp writes a Python float as AMQP's `f` (single precision), which is minutes off for a time; here it is `d` (double).
+And it does not write the bytes that it reads from a string which is not UTF-8.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ExactMessage(Message):
-    """As aio_pika.Message; floats at the top of `headers` are sent as doubles."""
+    """As aio_pika.Message; all `headers` that can be received can be sent."""
 
     @property
     def properties(self) -> Basic.Properties:
@@ -33,9 +34,24 @@ class _ExactProperties(Basic.Properties):
 
 
 def _field_table(table: Mapping[str, Any]) -> bytes:
-    fields = b"".join(encode.short_string(name) + _field_value(value) for name, value in sorted(table.items()))
-    return len(fields).to_bytes(4, "big") + fields
+    return _long(b"".join(encode.short_string(name) + _field_value(value) for name, value in sorted(table.items())))
 
 
 def _field_value(value: Any) -> bytes:  # noqa: ANN401 - any AMQP value
-    return b"d" + encode.double(value) if isinstance(value, float) else encode.encode_table_value(value)
+    match value:
+        case float():
+            return b"d" + encode.double(value)
+        case bytes():  # what pamqp makes of a string that is not UTF-8, and does not encode
+            return b"S" + _long(value)
+        case str():
+            return b"S" + _long(value.encode(errors="replace"))
+        case dict():
+            return b"F" + _field_table(value)
+        case list():
+            return b"A" + _long(b"".join(map(_field_value, value)))
+        case _:
+            return encode.encode_table_value(value)
+
+
+def _long(content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + content

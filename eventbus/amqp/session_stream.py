@@ -14,6 +14,7 @@ from aio_pika import DeliveryMode, Message
 
 from eventbus import messages
 from eventbus.amqp.border import broker_border
+from eventbus.amqp.cache_streams import MAX_HOLE
 from eventbus.amqp.rpc import publish_routed
 from eventbus.errors import BrokerLostError, UnroutableError
 from eventbus.refusal_log import RefusalLog
@@ -52,6 +53,7 @@ class SessionStream:
         self._link = link
         self._names = names
         self._followers: list[Callable[[messages.SessionRecord], None]] = []
+        self._on_losses: list[Callable[[], None]] = []
         self._next_offset: int | None = None
         self._unacknowledged_count = 0
         self._reading: object = None
@@ -62,9 +64,17 @@ class SessionStream:
         self.is_live = False
         link.on_connect(self._set_up)
 
-    def follow(self, on_record: Callable[[messages.SessionRecord], None]) -> None:
-        """Have `on_record(record)` called for all there is and for what comes; before the link is opened."""
+    def follow(
+        self, on_record: Callable[[messages.SessionRecord], None], *, on_loss: Callable[[], None] | None = None
+    ) -> None:
+        """Have `on_record(record)` called for all there is and for what comes; before the link is opened.
+
+        `on_loss()` is called before what follows a gap: records may never have been read, because the stream was
+        deleted, or had grown too much while the broker was out of reach.
+        """
         self._followers.append(on_record)
+        if on_loss is not None:
+            self._on_losses.append(on_loss)
 
     async def _set_up(self, connection: AbstractConnection) -> None:
         self._channel = await self._link.open_channel(connection, confirms=True)
@@ -88,10 +98,17 @@ class SessionStream:
         """The stream was deleted: the next connect follows a new one, whose offsets begin anew."""
         self._reading = self._next_offset = None
         self._live_from, self.is_live = secrets.token_hex(8), False
+        self._tell_of_loss()
+
+    def _tell_of_loss(self) -> None:
+        for on_loss in self._on_losses:
+            on_loss()
 
     async def _on_delivery(self, delivery: AbstractIncomingMessage) -> None:
         offset = delivery.headers.get("x-stream-offset")
         if isinstance(offset, int):
+            if self._next_offset is not None and offset > self._next_offset + MAX_HOLE:
+                self._tell_of_loss()
             self._next_offset = offset + 1
         try:
             self._take(delivery.body)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
+import math
 import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from consumers import Bot
+from consumers.cache_members import LOOK_S
 from gateway_sim.world import World
 from ops.run_settings import SIMULATOR_TOKEN
 from ops.supervisor import send_signal
@@ -27,11 +31,13 @@ Held = dict[int, tuple[list[str], list[str]]]
 
 
 @contextlib.asynccontextmanager
-async def cached(stage: Stage, broker_url: str, namespace: str) -> AsyncIterator[Bot]:
+async def cached(
+    stage: Stage, broker_url: str, namespace: str, *, cache: str = "guilds,channels,roles", **changes: Any
+) -> AsyncIterator[Bot]:
     """A bot in this process, with a cache."""
     rest_url = stage.fleet.environment["GW_REST_URL"]
-    options: dict[str, Any] = {"namespace": namespace, "group": "here", "rest_url": rest_url}
-    bot = Bot(broker_url, SIMULATOR_TOKEN, cache="guilds,channels,roles", **options)
+    options: dict[str, Any] = {"namespace": namespace, "group": "here", "rest_url": rest_url, "cache": cache}
+    bot = Bot(broker_url, SIMULATOR_TOKEN, **options | changes)
     await bot.start()
     try:
         yield bot
@@ -133,3 +139,50 @@ async def test_a_cache_that_saw_the_guilds_come_stays_fresh_over_a_takeover(
         stage.fleet.add_worker("--shards", "0-1")
         fresh = with_roles(expected(), FIRST, "before", "between")
         await until(lambda: is_held(fresh), "what came in between is there", timeout_s=90)
+
+
+@pytest.mark.timeout(300)
+async def test_members_that_discord_does_not_send_by_itself_are_asked_for_once(
+    stage: Stage, broker_url: str, namespace: str
+) -> None:
+    stage.fleet.environment["GW_INTENTS"] = "GUILDS|GUILD_MEMBERS"
+    await stage.start("--shards", "2", "--max-concurrency", "2", "--guilds", "6", consumer_count=0)
+    counts = {guild_id: len(WORLD.member_ids(guild_id)) for guild_id in WORLD.guild_ids[:6]}
+    chunk_count = sum(math.ceil(count / 1000) for count in counts.values())
+
+    async def has_all(bot: Bot) -> bool:
+        cache = bot.cache
+        found = {int(one): len(cache.get_members_view_for_guild(one)) for one in cache.get_guilds_view()}
+        return found == counts
+
+    async def chunks_sent() -> int:
+        return int((await stage.simulator.verdict())["by_type"].get("GUILD_MEMBERS_CHUNK", 0))
+
+    members = functools.partial(cached, stage, broker_url, namespace, cache="guilds,members")
+    async with members() as bot, members(group="there") as other:
+        stage.fleet.add_worker("--shards", "0-1")
+        for one in (bot, other):
+            await until(functools.partial(has_all, one), "all members came", timeout_s=90)
+        assert await chunks_sent() == chunk_count
+    async with members() as bot:
+        await until(functools.partial(has_all, bot), "a process that starts later has them")
+        await asyncio.sleep(2 * LOOK_S)
+    assert await chunks_sent() == chunk_count
+    assert (await stage.simulator.verdict())["violations"] == []
+
+
+@pytest.mark.timeout(300)
+async def test_members_are_not_asked_for_where_the_bot_does_not_want_it(
+    stage: Stage, broker_url: str, namespace: str
+) -> None:
+    stage.fleet.environment["GW_INTENTS"] = "GUILDS|GUILD_MEMBERS"
+    await stage.start("--shards", "2", "--max-concurrency", "2", "--guilds", "6", consumer_count=0)
+    async with cached(stage, broker_url, namespace, cache="guilds,members", auto_chunk_members=False) as bot:
+        stage.fleet.add_worker("--shards", "0-1")
+
+        async def has_guilds() -> bool:
+            return len(bot.cache.get_guilds_view()) == 6
+
+        await until(has_guilds, "all guilds came", timeout_s=90)
+        await asyncio.sleep(2 * LOOK_S)
+    assert "GUILD_MEMBERS_CHUNK" not in (await stage.simulator.verdict())["by_type"]

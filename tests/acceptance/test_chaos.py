@@ -49,12 +49,21 @@ async def test_no_dispatch_is_lost_or_reordered_when_discord_and_links_misbehave
 
 
 @pytest.mark.long
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("name", ["hand_overs", "coordinator_kills"])
+@pytest.mark.timeout(400)
+async def test_no_dispatch_is_lost_or_reordered_when_workers_freeze_and_the_broker_dies(tmp_path: Path) -> None:
+    kinds = (Kind.FREEZE_WORKER, Kind.PAUSE_COORDINATOR, Kind.HALF_OPEN_WORKER_LINK, Kind.KILL_BROKER)
+    report = await _play(ChaosSettings(seed=6, rounds=4, rate=50, kinds=kinds, size=SIZE), tmp_path)
+
+    _expect_nothing_wrong(report)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("name", "count"), [("hand_overs", 2), ("coordinator_kills", 2), ("freezes", 4)])
 async def test_a_short_reliability_run_measures_what_a_long_one_does(
-    name: str, broker_url: str, tmp_path: Path
+    name: str, count: int, broker_url: str, tmp_path: Path
 ) -> None:
-    settings = ReliabilitySettings(name, count=2, rate=80, amqp_url=broker_url)
+    settings = ReliabilitySettings(name, count=count, rate=80, amqp_url=broker_url)
 
     report = await Runner(settings, tmp_path, print).run(asyncio.Event())
 

@@ -93,9 +93,16 @@ class Judge:
         assert isinstance(record, messages.Checkpoints)
         for checkpoint in record.checkpoints:
             self._must_be_confirmed(checkpoint.session, f"the stream has shard {checkpoint.shard}")
-            known = self._streamed.get(checkpoint.shard)
-            if known is None or checkpoint.fencing_token >= known.fencing_token:
+            if not self._is_outdated(checkpoint):
                 self._streamed[checkpoint.shard] = checkpoint
+
+    def _is_outdated(self, checkpoint: Checkpoint) -> bool:
+        """Whether it is of an older lease, or an earlier one of its session that a coordinator wrote again."""
+        known = self._streamed.get(checkpoint.shard)
+        if known is None or checkpoint.fencing_token != known.fencing_token:
+            return known is not None and checkpoint.fencing_token < known.fencing_token
+        now, before = checkpoint.session, known.session
+        return bool(now and before and now.session_id == before.session_id and now.seq < before.seq)
 
     def _on_lease(self, lease: Lease) -> None:
         self._must_be_confirmed(lease.session, f"shard {lease.shard} is leased")

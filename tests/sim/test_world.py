@@ -11,7 +11,8 @@ from hikari.impl import EntityFactoryImpl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_sim.world import World
+from gateway_sim.opcodes import GUILD_MEMBERS
+from gateway_sim.world import INTENT_GUILDS, World
 
 TOKEN = "MTIz.abc.def"
 
@@ -74,6 +75,16 @@ def test_a_large_guild_has_more_members_than_its_guild_create_shows(world: World
     large = world.guild(world.guild_ids[0])
     assert large["large"] is True
     assert len(large["members"]) < large["member_count"] == len(world.members_of(world.guild_ids[0]))
+
+
+def test_without_the_intent_for_presences_a_guild_create_shows_the_bot_and_who_is_in_voice(world: World) -> None:
+    for guild_id in world.guild_ids:
+        whole = orjson.loads(world.guild_create(guild_id).data)
+        thin = orjson.loads(world.guild_create(guild_id, INTENT_GUILDS | GUILD_MEMBERS).data)
+        in_voice = {state["user_id"] for state in whole["voice_states"]}
+        assert {member["user"]["id"] for member in thin["members"]} == {str(world.application_id), *in_voice}
+        assert thin["presences"] == []
+        assert {**thin, "members": 0, "presences": 0} == {**whole, "members": 0, "presences": 0}
 
 
 def test_every_guild_deserializes_in_hikari_in_all_its_parts(world: World, factory: EntityFactoryImpl) -> None:

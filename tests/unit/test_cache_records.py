@@ -214,3 +214,46 @@ def test_hikari_makes_an_old_guild_without_a_listener_of_the_bot() -> None:
     assert isinstance(event, hikari.GuildUpdateEvent)
     assert event.old_guild is not None
     assert (event.old_guild.name, event.guild.name) == ("old", "new")
+
+
+def cache_writer() -> CacheWriter:
+    bot = Bot("amqp://127.0.0.1/", "token")
+    cache = impl.CacheImpl(bot, impl.CacheSettings(components=CacheComponents.ALL))
+    return CacheWriter(bot.entity_factory, bot.event_factory, cache, CacheParts.parse("guilds,members"))
+
+
+def chunk(nonce: str, index: int, members: list[Any]) -> dict[str, Any]:
+    return of_guild(members=members, chunk_index=index, chunk_count=2, not_found=[], nonce=nonce)
+
+
+def test_members_are_complete_after_the_last_chunk_that_was_asked_for_the_cache() -> None:
+    members = FIRST["members"]
+    thin = {**FIRST, "members": members[:1], "voice_states": [], "presences": []}
+    writer, record = cache_writer(), GuildRecord(thin)
+    writer.apply("GUILD_CREATE", shard(), thin)
+    assert writer.guilds_lacking_members == (GUILD,)
+    for nonce, index, is_complete in (("a user's", 1, False), ("cache-1", 0, False), ("cache-1", 1, True)):
+        payload = chunk(nonce, index, members[1:2])
+        writer.apply("GUILD_MEMBERS_CHUNK", shard(), payload)
+        record.apply("GUILD_MEMBERS_CHUNK", payload, own_id=OWN_ID)
+        assert writer.guilds_lacking_members == (() if is_complete else (GUILD,))
+        again = cache_writer()
+        for event_type, frame in record.frames(heavy=("members",)):
+            again.apply(event_type, shard(), frame)
+        assert again.guilds_lacking_members == (() if is_complete else (GUILD,))
+    writer.apply("GUILD_CREATE", shard(), thin)
+    assert writer.guilds_lacking_members == (GUILD,)
+    writer.apply("GUILD_DELETE", shard(), {"id": str(GUILD), "unavailable": True})
+    assert writer.guilds_lacking_members == ()
+
+
+def test_members_that_all_came_by_themselves_are_not_asked_for() -> None:
+    writer = cache_writer()
+    writer.apply("GUILD_CREATE", shard(), FIRST)
+    assert writer.guilds_lacking_members == ()
+    writer.apply("GUILD_CREATE", shard(), {**FIRST, "members": FIRST["members"][:2], "voice_states": []})
+    writer.count_members(GUILD)
+    assert writer.guilds_lacking_members == (GUILD,)
+    writer.apply("GUILD_MEMBERS_CHUNK", shard(), chunk("a user's", 0, FIRST["members"]))
+    writer.count_members(GUILD)
+    assert writer.guilds_lacking_members == ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.checkpoint_book import CheckpointBook
+from coordinator.checkpoint_book import RECORD_SIZE, CheckpointBook
 from coordinator.lease_records import ShardRecord
 from eventbus.messages import Checkpoint, Session
 
@@ -14,7 +14,7 @@ def session(session_id: str = "a", seq: int = 1, shard_count: int = 4) -> Sessio
 def book(*checkpoints: Checkpoint) -> CheckpointBook:
     made = CheckpointBook()
     for checkpoint in checkpoints:
-        made.learn(checkpoint)
+        made.learn(checkpoint, "w")
     return made
 
 
@@ -63,3 +63,25 @@ def test_a_session_that_has_ended_is_an_identify() -> None:
 
     assert ended.session_for(ShardRecord(0, fencing_token=7, session=session())) is None
     assert ended.token_of(0) == 7
+
+
+def test_an_earlier_checkpoint_of_the_same_session_that_is_written_again_changes_nothing() -> None:
+    found = book(
+        Checkpoint(shard=0, fencing_token=7, session=session(seq=50)),
+        Checkpoint(shard=0, fencing_token=7, session=session(seq=40)),
+    )
+
+    assert found.session_for(ShardRecord(0)) == session(seq=50)
+
+
+def test_what_is_known_is_written_again_as_its_writers_wrote_it() -> None:
+    found = CheckpointBook()
+    written = [Checkpoint(shard=shard, fencing_token=7, session=session(seq=shard)) for shard in range(RECORD_SIZE + 3)]
+    for checkpoint in written:
+        found.learn(checkpoint, "a" if checkpoint.shard else "b")
+    found.learn(Checkpoint(shard=200, fencing_token=7, session=None), "a")
+
+    records = list(found.records([*range(RECORD_SIZE + 2), 200, 300]))
+
+    assert [record.worker_id for record in records] == ["b", "a", "a"]
+    assert [one for record in records for one in record.checkpoints] == written[:-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from consumers.cache_waiting import CacheWaiting
 from consumers.dispatch import Dispatch
@@ -22,3 +23,16 @@ async def test_two_that_wait_for_the_same_dispatch_do_not_depend_on_each_other()
     waiting.applied(DISPATCH, None)
     async with asyncio.timeout(AT_ONCE_S):
         assert await second is None
+
+
+async def test_who_waits_for_what_never_comes_goes_on_with_what_is_behind_it() -> None:
+    """The copy has it from a generation, or could not read it."""
+    waiting = CacheWaiting()
+    waiter = asyncio.create_task(waiting.reach(DISPATCH))
+    await asyncio.sleep(0)
+    waiting.applied(replace(DISPATCH, session_id="another", seq=9, message_id="another:9"), None)
+    await asyncio.sleep(0)
+    assert not waiter.done()
+    waiting.applied(replace(DISPATCH, seq=2, message_id="s:2"), None)
+    async with asyncio.timeout(AT_ONCE_S):
+        assert await waiter is None

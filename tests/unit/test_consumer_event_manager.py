@@ -70,6 +70,35 @@ async def ignore(_: hikari.Event) -> None:
     pass
 
 
+def own_user(name: str) -> dict[str, Any]:
+    return {"id": "9", "username": name, "discriminator": "0", "avatar": None, "global_name": None, "flags": 0,
+            "public_flags": 0, "mfa_enabled": True, "bot": True, "verified": True, "email": None}  # fmt: skip
+
+
+async def test_the_own_user_is_fresh_in_each_process_and_the_listener_of_one_has_the_old_one(
+    bot: Bot, manager: EventManager
+) -> None:
+    heard: list[tuple[str | None, str]] = []
+
+    async def on_update(event: hikari.OwnUserUpdateEvent) -> None:
+        heard.append((event.old_user.username if event.old_user else None, event.user.username))
+
+    manager.subscribe(hikari.OwnUserUpdateEvent, on_update)
+    assert "USER_UPDATE" in manager.types_for_everyone() & manager.wanted_types()
+    for seq, name in ((1, "one"), (2, "two")):
+        assert manager.hears("USER_UPDATE")
+        contextvars.copy_context().run(manager.take_copy, frame("USER_UPDATE", own_user(name), seq=seq), shard())
+    me = bot.get_me()
+    assert me is not None
+    assert me.username == "two"
+    await handle(manager, "USER_UPDATE", own_user("two"), seq=2)
+    await handle(manager, "USER_UPDATE", own_user("three"), seq=3)
+    manager.take_copy(frame("USER_UPDATE", own_user("three"), seq=3), shard())
+    await handle(manager, "USER_UPDATE", own_user("three"), seq=3, attempt=2)
+    assert heard == [("one", "two"), ("two", "three"), ("two", "three")]
+    assert (await handle(manager, "USER_UPDATE", {}, seq=4)).failure is not None
+
+
 def test_nothing_is_wanted_without_listeners(manager: EventManager) -> None:
     assert manager.wanted_types() == frozenset()
 
@@ -266,7 +295,7 @@ async def test_ready_reaches_the_listeners_of_each_process_once(manager: EventMa
     async def on_ready(event: hikari.ShardReadyEvent) -> None:
         heard.append(event.shard.id)
 
-    assert manager.types_for_everyone() == {"READY"}
+    assert manager.types_for_everyone() == {"READY", "USER_UPDATE"}
     copy(manager, "READY", READY)
     handling = await handle(manager, "READY", READY)
     await asyncio.sleep(0)

@@ -68,3 +68,10 @@ async def test_by_shard_even_what_concerns_no_guild_waits_for_what_came_before()
     assert not coming.done()
     first.leave()
     await coming
+
+
+@pytest.mark.parametrize("by_shard", [False, True])
+def test_an_interaction_waits_for_nothing(*, by_shard: bool) -> None:
+    order = StartOrder(by_shard=by_shard)
+    assert order.line_up(frame("GUILD_UPDATE", {"id": "5"})) is not None
+    assert order.line_up(frame("INTERACTION_CREATE", {"id": "1", "guild_id": "5"})) is None

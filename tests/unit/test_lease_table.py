@@ -291,6 +291,40 @@ def test_a_token_that_nobody_granted_takes_nothing_from_the_newest_grantee() -> 
     assert table.leases_of("b") == ()
 
 
+@pytest.mark.parametrize("told_by", ["grant", "checkpoint"])
+def test_a_token_beyond_what_the_stream_tells_is_nobodys(told_by: str) -> None:
+    table = LeaseTable(2, is_count_fixed=False)
+    if told_by == "grant":
+        table.grants.learn(Grant(shard=0, fencing_token=101, worker_id="a"))
+    else:
+        table.checkpoints.learn(Checkpoint(shard=0, fencing_token=101, session=session(1, shard_count=2)), "a")
+    with pytest.raises(NotReadyError):
+        enter(table, "x", "0-3", held(0, 102, session(9)))
+    enter(table, "x", "0-1", held(0, 102, session(9, shard_count=2)))
+    assert table.leases_of("x") == ()
+    enter(table, "a", "0-1", held(0, 101, session(2, shard_count=2)))
+    assert table.leases_of("a") == (Lease(shard=0, fencing_token=101, session=session(2, shard_count=2)),)
+    enter(table, "x", "0-1", held(0, 102))
+    assert [lease.shard for lease in table.leases_of("a")] == [0]
+
+
+def test_after_a_loss_of_the_stream_a_newer_token_is_believed() -> None:
+    table = granted_before(0, 101, "a")
+    table.note_loss()
+    enter(table, "b", "0-3", held(0, 150, session(9)))
+    assert holders(table)[0] == "b"
+
+
+def test_a_checkpoint_that_the_grants_speak_against_is_doubted() -> None:
+    table = granted_before(0, 101, "a")
+    assert table.doubt_of(Checkpoint(shard=0, fencing_token=101, session=session(9)), "a") is None
+    assert table.doubt_of(Checkpoint(shard=0, fencing_token=100, session=session(9)), "b") is None
+    assert table.doubt_of(Checkpoint(shard=0, fencing_token=101, session=session(9)), "b") is not None
+    assert table.doubt_of(Checkpoint(shard=0, fencing_token=102, session=session(9)), "a") is not None
+    table.note_loss()
+    assert table.doubt_of(Checkpoint(shard=0, fencing_token=102, session=session(9)), "a") is None
+
+
 def test_a_newest_grantee_that_never_shows_up_leaves_a_free_shard_with_a_higher_token() -> None:
     table = granted_before(0, 101, "b")
     enter(table, "a", "0", held(0, 100))
@@ -309,7 +343,7 @@ def test_an_older_lease_than_the_newest_grant_can_not_be_released() -> None:
 
 def test_a_checkpoint_under_a_newer_token_proves_a_newer_grant() -> None:
     table = LeaseTable(4)
-    table.checkpoints.learn(Checkpoint(shard=0, fencing_token=101, session=session(9)))
+    table.checkpoints.learn(Checkpoint(shard=0, fencing_token=101, session=session(9)), "a")
     enter(table, "a", "0-3", held(0, 100))
     assert table.leases_of("a") == ()
 
@@ -350,7 +384,7 @@ def test_a_reservation_does_not_hide_the_last_checkpoint() -> None:
     enter(table, "b", "0")
     reserved = table.reserve(0, "b")
     assert reserved is not None
-    table.checkpoints.learn(Checkpoint(shard=0, fencing_token=token, session=session(77)))
+    table.checkpoints.learn(Checkpoint(shard=0, fencing_token=token, session=session(77)), "a")
     table.grants.learn(reserved)
     lease = table.grant(0, "b", reserved.fencing_token)
     assert lease is not None
@@ -359,7 +393,7 @@ def test_a_reservation_does_not_hide_the_last_checkpoint() -> None:
 
 def test_a_checkpoint_of_another_shard_count_is_dropped_and_noted() -> None:
     table = LeaseTable(4)
-    table.checkpoints.learn(Checkpoint(shard=0, fencing_token=7, session=session(9, shard_count=8)))
+    table.checkpoints.learn(Checkpoint(shard=0, fencing_token=7, session=session(9, shard_count=8)), "a")
     enter(table, "a", "0")
     assert grant_all(table)[0].session is None
     dropped = [one for one in table.take_changes() if one.kind is ChangeKind.SESSION_DROPPED]
@@ -369,9 +403,9 @@ def test_a_checkpoint_of_another_shard_count_is_dropped_and_noted() -> None:
 def test_what_no_coordinator_can_have_granted_is_not_believed() -> None:
     table = LeaseTable(4)
     table.highest_believable_token = 1000
-    assert table.doubt_of(Checkpoint(shard=0, fencing_token=1001, session=None)) is not None
-    assert table.doubt_of(Checkpoint(shard=4, fencing_token=7, session=session())) is not None
-    assert table.doubt_of(Checkpoint(shard=3, fencing_token=1000, session=session())) is None
+    assert table.doubt_of(Checkpoint(shard=0, fencing_token=1001, session=None), "a") is not None
+    assert table.doubt_of(Checkpoint(shard=4, fencing_token=7, session=session()), "a") is not None
+    assert table.doubt_of(Checkpoint(shard=3, fencing_token=1000, session=session()), "a") is None
     enter(table, "a", "0-1", held(0, 1001), held(1, 1000))
     assert holders(table) == {0: None, 1: "a", 2: None, 3: None}
     with pytest.raises(StaleLeaseError):
@@ -441,11 +475,23 @@ def test_a_stale_release_is_refused_and_changes_nothing(worker_id: str, token_of
 
 def test_a_worker_that_drains_while_the_coordinator_changes_can_still_hand_over() -> None:
     table = LeaseTable(1)
+    table.checkpoints.learn(Checkpoint(shard=0, fencing_token=50, session=session(7, shard_count=1)), "a")
     table.release(Release(worker_id="a", shard=0, fencing_token=50, session=session(8, shard_count=1)))
     enter(table, "b")
     lease = grant_all(table)[0]
     assert lease.session == session(8, shard_count=1)
     assert lease.fencing_token > 50
+
+
+@pytest.mark.parametrize("token", [0, 49, 51])
+def test_an_unknown_worker_cannot_release_what_nothing_says_it_held(token: int) -> None:
+    table = LeaseTable(2)
+    table.checkpoints.learn(Checkpoint(shard=0, fencing_token=50, session=session(7, shard_count=2)), "a")
+    for shard in (0, 1):
+        with pytest.raises(StaleLeaseError):
+            table.release(Release(worker_id="x", shard=shard, fencing_token=token))
+    enter(table, "b")
+    assert grant_all(table)[0].session == session(7, shard_count=2)
 
 
 def test_a_registered_worker_cannot_release_what_it_never_held() -> None:

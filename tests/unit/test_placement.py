@@ -53,6 +53,12 @@ def test_the_worker_that_gave_a_shard_back_gets_it_if_nobody_else_can() -> None:
     assert place([0], [worker("a")], released_by={0: "a"}) == [(0, "a")]
 
 
+def test_a_worker_that_may_be_frozen_comes_last_and_gets_what_nobody_else_takes() -> None:
+    frozen, busy = worker("a"), worker("b", lease_count=9, capacity=10)
+    placed = place([0, 1], [frozen, busy], released_by={0: "b"}, receivers={0: "a"}, late={"a"})
+    assert placed == [(0, "b"), (1, "a")]
+
+
 def test_a_shard_on_its_way_goes_to_its_receiver_however_busy() -> None:
     busy, idle = worker("a", lease_count=9), worker("b")
     assert place([0], [busy, idle], released_by={}, receivers={0: "a"}) == [(0, "a")]

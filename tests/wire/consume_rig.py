@@ -77,16 +77,16 @@ def fleet(broker_url: str, *, guild_count: int = 4, intents: str | None = None) 
     """Start them, and end them; `intents` are the coordinator's, its default if None."""
     with contextlib.ExitStack() as ending:
         options = ("--token", BOT_TOKEN, "--shards", str(SHARD_COUNT), "--guilds", str(guild_count))
-        said = ending.enter_context(_running("gw-sim", options, dict(os.environ)))
+        said = ending.enter_context(command_running("gw-sim", options, dict(os.environ)))
         ready = json.loads(said.readline())
         names = Names(f"consume-{secrets.token_hex(4)}")
         running = Fleet(broker_url, names, ready["rest_url"], ready["control_url"], intents)
-        ending.enter_context(_running("gw-coordinator", (), running.environment))
+        ending.enter_context(command_running("gw-coordinator", (), running.environment))
         yield running
 
 
 @contextlib.contextmanager
-def _running(command: str, arguments: Sequence[str], environment: dict[str, str]) -> Iterator[IO[bytes]]:
+def command_running(command: str, arguments: Sequence[str], environment: dict[str, str]) -> Iterator[IO[bytes]]:
     """Its standard output."""
     ours, theirs = os.pipe()
     with os.fdopen(ours, "rb") as said, Path(os.devnull).open("wb") as nowhere:
@@ -97,7 +97,7 @@ def _running(command: str, arguments: Sequence[str], environment: dict[str, str]
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
 

@@ -18,7 +18,7 @@ from tests.wire import consume_rig
 from tests.wire.consume_rig import BOT_TOKEN, ConsumeProcess, Rig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aio_pika.abc import AbstractChannel
 
@@ -72,12 +72,6 @@ class Discord:
     @property
     def names(self) -> list[str]:
         return sorted(command["name"] for command in self.world.commands.get(0, {}).values())
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
 
 
 @pytest.fixture

@@ -13,24 +13,7 @@ from tests.wire import consume_rig
 from tests.wire.consume_rig import Rig, interaction, message, typing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-    from aio_pika.abc import AbstractChannel
-
     from tests.tcp_proxy import TcpProxy
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 async def test_a_dispatch_reaches_its_handler_with_all_that_is_known_of_it(rig: Rig) -> None:

@@ -12,22 +12,7 @@ from tests.wire import consume_rig
 from tests.wire.consume_rig import Rig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-    from aio_pika.abc import AbstractChannel
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
+    pass
 
 
 async def sentence(rig: Rig, *arguments: str, exit_code: int, **environment: str) -> str:

@@ -15,27 +15,13 @@ from tests.wire import consume_rig
 from tests.wire.consume_rig import Rig, message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from aio_pika.abc import AbstractChannel
 
 pytestmark = pytest.mark.timeout(240)
 LONGER_THAN_A_PUBLISH_S = 6.0
 DEFAULT_WATERMARK = "0.4"
 CTL_TIMEOUT_S = 90.0
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 async def restore(rig: Rig, event_type: str) -> None:

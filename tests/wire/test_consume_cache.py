@@ -20,9 +20,6 @@ from tests.wire.consume_rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-    from aio_pika.abc import AbstractChannel
 
     from tests.wire.consume_rig import ConsumeProcess
 
@@ -37,12 +34,6 @@ def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
     # REST names no guild: what these tests publish is all that there is.
     with consume_rig.fleet(broker_url, guild_count=0) as running:
         yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 @contextlib.asynccontextmanager
@@ -228,7 +219,13 @@ async def test_one_process_at_a_time_writes_generations(rig: Rig, generations: G
         async with others.streams.writing():
             with pytest.raises(QueueBusyError):
                 await generations.write_next(OWN_ID)
-        assert await generations.write_next(OWN_ID) is not None
+        newest = await generations.write_next(OWN_ID)
+    assert newest is not None
+    await rig.publish("GUILD_CREATE", guild(name="later"))
+    assert await generations.write_next(OWN_ID, unless_beyond=newest.upto - 1) == newest
+    later = await generations.write_next(OWN_ID, unless_beyond=newest.upto)
+    assert later is not None
+    assert later.upto > newest.upto
 
 
 async def test_an_unknown_part_is_refused_in_a_sentence(rig: Rig) -> None:

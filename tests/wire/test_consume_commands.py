@@ -14,19 +14,13 @@ from tests.wire.consume_rig import Rig
 from tests.wire.shard_holder import Holder, stored_presences
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from aio_pika.abc import AbstractChannel
 
 GUILD = str(5 << 22)
 SHORT_S = "2"
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from gateway_workers.publisher import DispatchPublisher
 from tests.waiting import eventually
-from tests.wire import consume_rig
 from tests.wire.consume_rig import Rig, plain_headers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
     from aio_pika.abc import AbstractChannel
 
     from eventbus.amqp.broker import Broker
     from eventbus.names import Names
 
 TYPE = "MESSAGE_CREATE"
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 async def test_a_second_copy_is_acknowledged_and_not_handled_again(rig: Rig) -> None:

@@ -15,13 +15,10 @@ from gateway_sim.rest.api import RestApi
 from gateway_sim.rest.journal import RestJournal
 from gateway_sim.world import World
 from tests.waiting import eventually
-from tests.wire import consume_rig
 from tests.wire.consume_rig import BOT_TOKEN, Rig, message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from aio_pika.abc import AbstractChannel
+    from collections.abc import AsyncIterator
 
     from gateway_sim.rest.journal import RestRequest
 
@@ -63,18 +60,6 @@ class Discord:
         request = self.asked("POST", ending)[0]
         assert request.status in (200, 204), request
         return request.body
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.wire import consume_bots, consume_rig
 from tests.wire.consume_rig import BOT_TOKEN, ConsumeProcess, Rig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from aio_pika.abc import AbstractChannel
 
@@ -29,19 +29,6 @@ SCRIPT = Path(__file__).with_name("own_fleet.py")
 START_S = 120.0  # half a dozen processes, on a loaded machine
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    """In the namespace where a coordinator runs."""
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 @pytest.fixture
@@ -146,6 +133,24 @@ async def test_run_server_is_what_consumers_elsewhere_need(empty: Rig) -> None:
     everybody = descendants(server.pid)
     assert await server.stop() == 0
     await eventually(lambda: not alive(everybody))
+
+
+async def test_a_fleet_that_comes_back_with_more_shards_is_noticed_by_a_consumer_that_runs(empty: Rig) -> None:
+    for count in (2, 4):
+        with consume_rig.command_running("gw-coordinator", ("--shard-count", str(count)), empty.fleet.environment):
+            if not empty.processes:
+                await empty.started()
+            last = count - 1
+
+            async def sees_them(shard: int = last, count: int = count) -> bool:
+                headers = consume_rig.plain_headers(shard, shard_count=count)
+                await empty.say(
+                    "look", message_id=f"{empty.session}-{count}:{secrets.randbelow(10**9)}", headers=headers
+                )
+                return any(str(shard) in entry["shards"] for entry in empty.recorded("shards"))
+
+            await eventually(sees_them)
+    assert empty.recorded("shards")[-1]["shards"]["3"][3] == 4
 
 
 @pytest.fixture

@@ -6,29 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.wire import consume_rig
 from tests.wire.consume_rig import Rig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-    from aio_pika.abc import AbstractChannel
+    pass
 
 pytestmark = pytest.mark.timeout(300)
 MAX_STARTS = 12
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 async def test_the_killer_becomes_a_dead_letter_and_the_innocent_are_handled(rig: Rig) -> None:

@@ -8,32 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.waiting import eventually
-from tests.wire import consume_rig
 from tests.wire.consume_rig import Rig, interaction, plain_headers, typing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-    from aio_pika.abc import AbstractChannel
-
     from tests.wire.consume_rig import ConsumeProcess
 
 pytestmark = pytest.mark.timeout(240)
 
 DISCORD_EPOCH_S = 1_420_070_400
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 async def started(rig: Rig, *arguments: str) -> ConsumeProcess:

@@ -11,7 +11,7 @@ from tests.wire import consume_rig
 from tests.wire.consume_rig import Rig, plain_headers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from aio_pika.abc import AbstractChannel
@@ -24,12 +24,6 @@ BOT = {"GW_ENTRYPOINT": "order_bots:setup"}
 GUILD = {**BOT, "GW_ORDERING": "guild", "GW_PARTITIONS": "4"}
 NONE = {**BOT, "GW_ORDERING": "none"}
 SHARDS = 8
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
 
 
 @pytest.fixture

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ops.simulator_client import SimulatorClient
 from tests.waiting import eventually
 from tests.wire import consume_rig
 from tests.wire.consume_rig import BOTS, Rig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from aio_pika.abc import AbstractChannel
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -30,18 +29,6 @@ def setup(bot):
             await hold()
         record("end", content=event.content, version={version})
 """
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 async def test_a_change_drains_and_replaces_and_a_mistake_waits_to_be_corrected(rig: Rig, tmp_path: Path) -> None:
@@ -83,3 +70,29 @@ async def test_a_change_drains_and_replaces_and_a_mistake_waits_to_be_corrected(
     assert await process.stop() == 0
     assert any("raised ValueError: no setup today" in sentence for sentence in process.sentences)
     await eventually(rig.has_settled_all)
+
+
+async def test_a_reload_disturbs_no_shard(rig: Rig, tmp_path: Path) -> None:
+    folder = tmp_path / "bot"
+    folder.mkdir()
+    bot = folder / "my_bot.py"
+    bot.write_text(BOT.format(version=1))
+    with consume_rig.command_running("gw-worker", (), rig.fleet.environment):
+        process = await rig.started(
+            "--reload", GW_ENTRYPOINT="my_bot:setup", GW_ENTRYPOINT_DIR=str(folder), PYTHONPATH=str(BOTS)
+        )
+        await process.until_logged("child_up")
+
+        async with SimulatorClient(rig.fleet.control_url) as simulator:
+
+            async def are_identified() -> bool:
+                return bool((await simulator.verdict())["identifies"] == consume_rig.SHARD_COUNT)
+
+            await eventually(are_identified)
+            bot.write_text(BOT.format(version=20))
+            await process.until_logged("child_up", count=2)
+            await rig.say("after")
+            await rig.until_recorded("end", content="after", version=20)
+            verdict = await simulator.verdict()
+            assert (verdict["identifies"], verdict["resumes"]) == (consume_rig.SHARD_COUNT, 0)
+    assert await process.stop() == 0

@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consumers import preloaded
 from tests.waiting import eventually
-from tests.wire import consume_rig
 from tests.wire.consume_rig import BOTS, Rig, is_running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from aio_pika.abc import AbstractChannel
-
     from tests.wire.consume_rig import ConsumeProcess
 
 pytestmark = pytest.mark.timeout(300)
@@ -34,18 +30,6 @@ def setup(bot):
         await asyncio.sleep(0.01)
         record("end", content=event.content, version={version})
 """
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 @pytest.fixture
@@ -114,6 +98,28 @@ async def test_whoever_forks_may_be_killed(rig: Rig, bot: Path) -> None:
     await rig.say("hello")
     await rig.until_recorded("end", content="hello")
     assert await parent.stop() == 0
+
+
+async def test_whoever_forks_may_be_frozen(rig: Rig, bot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request fails in time, what it forked ends, and the next request has another process."""
+    settings = {"GW_ENTRYPOINT": "my_bot:setup", "GW_ENTRYPOINT_DIR": str(bot.parent), "PYTHONPATH": str(BOTS)}
+    forking = preloaded.Preloaded(rig.fleet.environment | settings | {"GW_GROUP": rig.group})
+    with Path(os.devnull).open("wb") as ready:  # noqa: ASYNC230 - nothing to wait for
+        first = await forking.fork(ready.fileno())
+        frozen = parent_of(first.pid)
+        os.kill(frozen, signal.SIGSTOP)
+        with monkeypatch.context() as hasty:
+            hasty.setattr(preloaded, "ANSWER_TIMEOUT_S", 0.5)
+            hasty.setattr(preloaded, "CLOSE_TIMEOUT_S", 0.5)
+            with pytest.raises(TimeoutError):
+                await forking.fork(ready.fileno())
+        assert not is_running(frozen)
+        assert await first.wait() == -signal.SIGHUP
+        second = await forking.fork(ready.fileno())
+        assert parent_of(second.pid) != frozen
+        second.send_signal(signal.SIGKILL)
+        assert await second.wait() == -signal.SIGKILL
+    await asyncio.to_thread(forking.close)
 
 
 async def test_a_single_process_says_that_it_has_no_supervisor(rig: Rig) -> None:

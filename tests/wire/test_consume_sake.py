@@ -18,13 +18,11 @@ import sake
 from consumers import Bot
 from gateway_sim.world import World
 from tests.waiting import eventually
-from tests.wire import consume_rig
 from tests.wire.consume_rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from aio_pika.abc import AbstractChannel
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 REDIS = shutil.which("redis-server")
@@ -64,18 +62,6 @@ async def _answers(port: int) -> bool:
     writer.close()
     await writer.wait_closed()
     return answer == b"+PONG\r\n"
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 @pytest.fixture

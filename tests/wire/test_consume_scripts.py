@@ -21,9 +21,8 @@ from tests.wire.consume_rig import BOT_TOKEN, SHARD_COUNT, ConsumeProcess, Rig
 from tests.wire.shard_holder import stored_presences
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
-    from aio_pika.abc import AbstractChannel
 
 SCRIPT = Path(__file__).with_name("own_script.py")
 READY = {
@@ -32,18 +31,6 @@ READY = {
     "user": {"id": "9", "username": "b", "discriminator": "0", "avatar": None, "global_name": None, "bot": True,
              "mfa_enabled": True, "flags": 0, "verified": True, "locale": "en-US", "email": None},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 def run_script(rig: Rig, how: dict[str, Any] | None = None, **environment: str) -> ConsumeProcess:

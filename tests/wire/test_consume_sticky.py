@@ -14,29 +14,12 @@ from tests.wire.consume_rig import Rig
 from tests.wire.consume_rig import interaction as interaction_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-    from aio_pika.abc import AbstractChannel
-
     from tests.wire.consume_rig import ConsumeProcess
 
 pytestmark = pytest.mark.timeout(400)
 POOL = 3
 TOLD_S = 0.5
 ROOT = consume_rig.BOTS.parent.parent
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
 
 
 async def pool(rig: Rig, count: int = POOL, **environment: str) -> list[ConsumeProcess]:
@@ -161,6 +144,40 @@ async def test_what_a_killed_process_was_handling_is_handled_by_another(rig: Rig
     for number in range(100, 104):
         answered = await rig.until_recorded("answered", id=str(number))
         assert [one["pid"] == sender for one in answered] == [False]
+
+
+async def test_who_forwarded_may_be_killed_and_the_owner_handles_nothing_twice(rig: Rig) -> None:
+    processes = await pool(rig)
+    message_id, sender = next(iter((await panels(rig, 1, "hold")).items()))
+    numbers = range(100, 109)
+    for number in numbers:
+        await click(rig, number, message_id, "hold")
+        await rig.until_recorded("component", id=str(number), pid=sender)
+    killed = next(process for process in processes if process.pid != sender)
+    killed.signal(signal.SIGKILL)
+    await asyncio.sleep(2 * TOLD_S)  # the broker gives what it had to the others
+    rig.let_go()
+    for number in numbers:
+        assert [one["pid"] for one in await rig.until_recorded("answered", id=str(number))] == [sender]
+    for process in processes:
+        assert process is killed or await process.stop() == 0
+    assert await rig.has_settled_all()
+    assert len(rig.recorded("component")) == len(numbers)
+    assert len(rig.recorded("answered")) == len(numbers)
+
+
+async def test_a_limit_holds_for_what_is_forwarded_too(rig: Rig) -> None:
+    """One that the owner took from the queue, and one that was forwarded: never one of each other process."""
+    await pool(rig, GW_LIMIT="INTERACTION_CREATE=1")
+    message_id, sender = next(iter((await panels(rig, 1, "hold")).items()))
+    for number in range(100, 106):
+        await click(rig, number, message_id, "hold")
+    await rig.until_recorded("component", pid=sender)
+    await asyncio.sleep(2 * TOLD_S)
+    assert len(rig.recorded("component")) <= 2
+    rig.let_go()
+    for number in range(100, 106):
+        assert [one["pid"] for one in await rig.until_recorded("answered", id=str(number))] == [sender]
 
 
 async def test_a_process_that_stops_answers_what_it_has_and_declines_the_rest(rig: Rig) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.wait_for import PROCESS_COUNT, measure
+from consumers.type_demand import LINGER_S
 from gateway_sim.world import World
 from ops.simulator_client import SimulatorClient
-from tests.forge import Forge
 from tests.waiting import eventually
 from tests.wire import consume_rig
 from tests.wire.consume_rig import SHARD_COUNT, Rig
@@ -36,12 +36,6 @@ def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
 
 
 @pytest.fixture
-async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with consume_rig.rig(fleet, observer, tmp_path) as tested:
-        yield tested
-
-
-@pytest.fixture
 async def group(rig: Rig) -> AsyncIterator[Rig]:
     async with grouped(rig):
         yield rig
@@ -54,24 +48,9 @@ async def grouped(rig: Rig) -> AsyncIterator[None]:
         rig.start(GW_ENTRYPOINT="waiting_bots:setup")
     for process in rig.processes:
         await process.until_logged("consuming")
-    with worker(rig):
+    with consume_rig.command_running("gw-worker", (), rig.fleet.environment):
         await rig.until_recorded("shard", event="ShardReadyEvent", count=PROCESS_COUNT * SHARD_COUNT)
         yield
-
-
-@contextlib.contextmanager
-def worker(rig: Rig) -> Iterator[None]:
-    with Path(os.devnull).open("wb") as nowhere:
-        out = err = nowhere.fileno()
-        process = Forge.shared().start("gw-worker", [], rig.fleet.environment, out=out, err=err)
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 @pytest.mark.long
@@ -108,6 +87,22 @@ async def test_what_becomes_of_shards_reaches_each_process_once(group: Rig) -> N
     await eventually(lambda: count("ShardConnectedEvent") == {one: 1 + (one in of_shard_0) for one in everyone})
     assert count("ShardDisconnectedEvent") == of_shard_0
     assert count("ShardReadyEvent") == everyone
+
+
+@pytest.mark.long
+async def test_nothing_stays_bound_after_a_request_for_members(group: Rig) -> None:
+    guild = (await group.until_recorded("guild"))[0]
+    chunk = {"guild_id": guild["id"], "members": [], "chunk_index": 0, "chunk_count": 1, "not_found": []}
+    assert not await group.is_wanted("GUILD_MEMBERS_CHUNK", chunk)
+    await group.say(f"users {guild['id']} {guild['owner']}")
+    await group.until_recorded("users")
+    assert await group.is_wanted("GUILD_MEMBERS_CHUNK", chunk)
+    await asyncio.sleep(LINGER_S)
+
+    async def is_unbound() -> bool:
+        return not await group.is_wanted("GUILD_MEMBERS_CHUNK", chunk)
+
+    await eventually(is_unbound)
 
 
 async def test_a_voice_connection_gets_both_events_and_what_follows(group: Rig) -> None:

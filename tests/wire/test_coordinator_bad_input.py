@@ -97,6 +97,7 @@ async def test_forged_or_late_messages_change_nothing_and_get_a_typed_error(brok
                     ("holder", 0, absurd),
                     ("holder", 99, token),
                     ("nobody", 3, absurd),
+                    ("nobody", 3, token + 1),
                 )
             ],
         ]
@@ -110,6 +111,27 @@ async def test_forged_or_late_messages_change_nothing_and_get_a_typed_error(brok
             assert 0 not in {lease.shard for lease in (await forger.register("2", capacity=1)).leases}
         assert await _held(holder) == before
         assert "Traceback" not in leader.log
+
+
+async def test_a_leader_that_learns_believes_no_forged_claim(broker_url: str, namespace: str) -> None:
+    session = messages.Session(session_id="forged", resume_url="ws://127.0.0.1:9/", seq=9, shard_count=4)
+    async with rig(broker_url, namespace) as fleet:
+        leader = await fleet.leader()
+        holder, forger = await fleet.worker("holder"), await fleet.worker("forger")
+        await holder.register("0-1")
+        await holder.hold(0)
+        token = holder.held[0].fencing_token
+        leader.signal(signal.SIGKILL)
+        await leader.wait()
+        await fleet.coordinator()
+        forger.held[0] = messages.HeldLease(shard=0, fencing_token=token + 1, state="connected", session=session)
+        assert 0 not in {lease.shard for lease in (await forger.register("2", capacity=1)).leases}
+        release = messages.Release(worker_id="nobody", shard=0, fencing_token=token + 1, session=session)
+        reply = await fleet.raw_call(forger, messages.encode(release))
+        assert isinstance(reply, messages.Failure)
+        assert reply.code == messages.ErrorCode.STALE_LEASE
+        (kept,) = [lease for lease in (await holder.register("0-1")).leases if lease.shard == 0]
+        assert (kept.fencing_token, kept.session) == (token, None)
 
 
 async def _held(worker: HandWorker) -> dict[int, int]:

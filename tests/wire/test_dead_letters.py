@@ -29,7 +29,7 @@ from tests.wire import consume_rig
 from tests.wire.consume_rig import plain_headers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
@@ -222,7 +222,10 @@ async def test_a_letter_is_sent_to_a_queue_of_its_group_or_nowhere(desk: Desk) -
 
 
 async def test_a_letter_that_rabbitmq_moved_goes_back_by_its_x_death(desk: Desk) -> None:
-    message = ExactMessage(b"{}", headers={"received_at": 1767312000.5}, type="TYPING_START", message_id="s:9")
+    foreign = {"text": b"caf\xe9", "far": [1e300, {"name": b"\xff"}], "half": "\ud800"}
+    message = ExactMessage(
+        b"{}", headers={"received_at": 1767312000.5, **foreign}, type="TYPING_START", message_id="s:9"
+    )
     await desk.channel.default_exchange.publish(message, desk.origin)
     queue = await desk.channel.get_queue(desk.origin)
     for _ in range(2):  # one more than the delivery limit
@@ -236,7 +239,8 @@ async def test_a_letter_that_rabbitmq_moved_goes_back_by_its_x_death(desk: Desk)
     assert (letter["origin"], letter["reason"]) == (desk.origin, "RabbitMQ moved it here: delivery_limit")
     assert said["sent"] == 1
     (again,) = await desk.take(desk.origin)
-    assert (again.message_id, again.headers) == ("s:9", {"received_at": 1767312000.5, "retried": 1})
+    expected = {"received_at": 1767312000.5, "retried": 1, **foreign, "half": "?"}
+    assert (again.message_id, again.headers) == ("s:9", expected)
 
 
 async def test_purge_throws_away_what_is_meant_and_nothing_else(desk: Desk) -> None:
@@ -379,12 +383,6 @@ async def _is_unlocked(desk: Desk) -> bool:
     except aio_pika.exceptions.ChannelClosed:  # locked
         return False
     return False
-
-
-@pytest.fixture(scope="module")
-def fleet(broker_url: str) -> Iterator[consume_rig.Fleet]:
-    with consume_rig.fleet(broker_url) as running:
-        yield running
 
 
 async def test_promise_5_what_a_bot_could_not_handle_is_handled_once_after_the_mend(

@@ -36,8 +36,8 @@ def session(seq: int, *, shard_count: int = 4) -> messages.Session:
     return messages.Session(session_id="abc", resume_url="ws://127.0.0.1:9/", seq=seq, shard_count=shard_count)
 
 
-def checkpoints(*parts: dict[str, object]) -> bytes:
-    return json.dumps({"v": 1, "kind": "checkpoints", "worker_id": "a", "checkpoints": parts}).encode()
+def checkpoints(*parts: dict[str, object], worker_id: str = "a") -> bytes:
+    return json.dumps({"v": 1, "kind": "checkpoints", "worker_id": worker_id, "checkpoints": parts}).encode()
 
 
 def checkpoint(shard: int, token: int, seq: int, **changes: object) -> dict[str, object]:
@@ -198,6 +198,29 @@ async def test_a_killed_leaders_stand_by_grants_within_five_seconds_and_knows_wh
     assert [one.fencing_token for one in (await holder.register("0")).leases] == [kept.fencing_token]
 
 
+async def test_a_checkpoint_of_a_shard_that_nobody_holds_outlives_what_the_stream_forgets(fleet: Rig) -> None:
+    leader = await fleet.leader()
+    holder = await fleet.worker("holder")
+    await holder.register("0")
+    token = (await holder.hold(0))[0].fencing_token
+    await write(fleet, checkpoints(checkpoint(0, token, 41), worker_id="holder"))
+    await holder.die()
+    await leader.logged("worker_dead")
+    filler = json.dumps({"v": 1, "kind": "filler", "filler": "x" * 200_000}).encode()
+    await write(fleet, *[filler] * 80)  # twice what the stream keeps
+
+    async def is_written_again() -> bool:
+        records = [record for record in await written(fleet) if record["kind"] == "checkpoints"]
+        return any(one["shard"] == 0 for record in records for one in record["checkpoints"])  # type: ignore[attr-defined]
+
+    await until(is_written_again)
+    await killed(leader)
+    await fleet.leader()
+    heir = await fleet.worker("heir")
+    await heir.register("0")
+    assert (await heir.hold(0))[0].session == session(41)
+
+
 # What is not believed
 
 
@@ -232,6 +255,23 @@ async def test_bad_records_are_reported_once_for_each_shard_and_the_good_ones_co
     assert all(entry["follows"] for entry in refused)
     assert refused[-1]["refused_count"] == 11
     assert "Traceback" not in leader.log
+
+
+async def test_a_forged_checkpoint_hides_no_true_one(fleet: Rig) -> None:
+    leader = await fleet.leader()
+    holder = await fleet.worker("holder")
+    await holder.register("0")
+    token = (await holder.hold(0))[0].fencing_token
+    true = checkpoints(checkpoint(0, token, 41), worker_id="holder")
+    await write(fleet, checkpoints(checkpoint(0, token + 1, 666)), true, checkpoints(checkpoint(0, token, 667)))
+    await killed(leader)
+    leader = await fleet.leader()
+    assert [lease.fencing_token for lease in (await holder.register("0")).leases] == [token]
+    await holder.die()
+    heir = await fleet.worker("heir")
+    await heir.register("0")
+    assert (await heir.hold(0))[0].session == session(41)
+    assert [entry["record"] for entry in entries(leader, "record_refused")] == ["checkpoints/0"]
 
 
 async def test_a_checkpoint_of_another_shard_count_is_reported_and_its_shard_identifies(fleet: Rig) -> None:

@@ -258,7 +258,7 @@ async def test_gateway_commands_during_a_drain_get_a_typed_answer(play: Play, br
         await stopping
         await link.close()
     assert set(answers) <= {"sent", "not_ready", "no_holder", "rate_limited"}
-    assert len(play.coordinator.of(messages.Release)) == 2
+    assert {one.shard for one in play.coordinator.of(messages.Release)} == {0, 1}  # one that got no reply comes again
 
 
 async def _answer(rpc: RpcClient, names: Names, command: bytes) -> str:
