@@ -18,6 +18,7 @@ from eventbus.amqp.publish_connection import PublishConnection
 from eventbus.amqp.publish_frames import BULK_CHANNEL, URGENT_CHANNEL, as_replayed, body_size, exchange_of
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
 from gateway_workers import broker_refusals
+from gateway_workers.heap import Heap
 from gateway_workers.outbox import Outbox
 from gateway_workers.outlet import Outlet
 from gateway_workers.topology import WorkerTopology
@@ -62,6 +63,7 @@ class DispatchPublisher:
         self._is_valid = False
         self._flush_is_due = False
         self._progress = asyncio.Event()
+        self._heap = Heap()
 
     # The path of a dispatch
 
@@ -206,6 +208,7 @@ class DispatchPublisher:
         if connection is None:
             raise RuntimeError("open() comes before keep()")
         while True:
+            self._heap.look(self.backlog[1])
             await asyncio.wait([connection.closed], timeout=CHECK_INTERVAL_S)
             if connection.closed.done():
                 return connection.closed.result()
