@@ -33,6 +33,7 @@ AT_ONCE = 16
 LOOK_S = 2.0
 LOCK_RETRY_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
+MOST_FAILURES = 3
 PAUSE_S = 30.0
 """After a failure; Discord answers for all members of a guild once in 30 s."""
 
@@ -68,7 +69,7 @@ class CacheMembers:
         """Whether the members of all guilds came."""
         shards, guilds = self._shards(), self._copy.guilds_lacking_members
         by_shard: dict[int, list[int]] = {}
-        for guild_id in guilds:
+        for guild_id in random.sample(guilds, len(guilds)):  # so that none that fails is always before the same ones
             by_shard.setdefault(shard_of_guild(guild_id, len(shards)), []).append(guild_id)
         _log.info("asking for members", extra={"action": "members_asked", "guilds": len(guilds)})
         came = await asyncio.gather(*(self._ask_shard(shards[one], by_shard[one]) for one in by_shard))
@@ -76,8 +77,8 @@ class CacheMembers:
         return sum(came) == len(guilds)
 
     async def _ask_shard(self, shard: ShardProxy, guild_ids: Sequence[int]) -> int:
-        """For one guild after another, until one fails; how many did not."""
-        count = 0
+        """For one guild after another, until several fail in a row; how many did not."""
+        count = failures = 0
         for guild_id in guild_ids:
             async with self._places:
                 try:
@@ -86,8 +87,11 @@ class CacheMembers:
                     fields = {"action": "members_missing", "guild": str(guild_id), "reason": repr(error)}
                     level = logging.DEBUG if isinstance(error, CommandRateLimitedError) else logging.WARNING
                     _log.log(level, "members did not come: they are asked for again", extra=fields)
-                    break
-            count += 1
+                    failures += 1
+                    if failures == MOST_FAILURES:
+                        break
+                    continue
+            count, failures = count + 1, 0
             await asyncio.sleep(REQUEST_INTERVAL_S if is_asked else 0)
         return count
 

@@ -95,6 +95,9 @@ class GuildRecord:
         self.entities: dict[str, dict[str, JsonObject]] = {kind: {} for kind in _KEYS}
         for kind in _KEYS:
             self.replace(kind, create.get(kind) or ())
+        member_count = create.get("member_count")
+        if isinstance(member_count, int) and 0 < member_count <= len(self.entities["members"]):
+            self.fields[MEMBERS_COMPLETE] = True  # also when some of them leave
 
     def apply(self, event_type: str, payload: JsonObject, *, own_id: int) -> None:
         """Change what a dispatch changes; `own_id` is the bot's user. Not for GUILD_CREATE, nor for leaving."""

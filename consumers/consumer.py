@@ -232,7 +232,7 @@ class Consumer:
         self.shards = {shard: self._proxy(shard, config.shard_count) for shard in range(config.shard_count)}
 
     async def _follow_config(self) -> None:
-        """The fleet may come back with another shard count or other intents while this process runs."""
+        """The fleet may come back with another shard count, and then with other intents, while this process runs."""
         while True:
             await self._config_doubted.wait()
             self._config_doubted.clear()

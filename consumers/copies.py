@@ -70,7 +70,9 @@ class Copies:
         self._shard_of = shard_of
         self._reach = reach
         self._reaches = reaches
-        self._behind_cache: asyncio.Queue[Frame] = asyncio.Queue(MAX_BEHIND_CACHE)
+        self._behind_cache: dict[bool, asyncio.Queue[Frame]] = {
+            is_urgent: asyncio.Queue(MAX_BEHIND_CACHE) for is_urgent in (True, False)
+        }
         self._unreadable = RefusalLog("a copy of what is waited for cannot be read", action="copy_refused")
         self._too_late = RefusalLog("waiters miss dispatches: the cache is too far behind", action="copy_dropped")
         self._late = RefusalLog(
@@ -158,17 +160,23 @@ class Copies:
         late_s = time.time() - frame.dispatch.received_at
         if late_s > LATE_S:
             self._late.refuse(frame.dispatch.type, type=frame.dispatch.type, late_s=round(late_s, 1))
+        behind_cache = self._behind_cache[frame.dispatch.type in URGENT]
         if not self._reaches(frame.dispatch.type):
             self._tell(frame, None)
-        elif self._behind_cache.full():
+        elif behind_cache.full():
             self._too_late.refuse(frame.dispatch.type, type=frame.dispatch.type)
         else:
-            self._behind_cache.put_nowait(frame)
+            behind_cache.put_nowait(frame)
 
     async def follow_cache(self) -> None:
-        """Tell of what changes the cache when it is changed, in order, for ever."""
+        """Tell of what changes the cache when it is changed, in the order of its queue, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for queue in self._behind_cache.values():
+                tasks.create_task(self._follow_cache(queue), name="copies behind the cache")
+
+    async def _follow_cache(self, queue: asyncio.Queue[Frame]) -> None:
         while True:
-            frame = await self._behind_cache.get()
+            frame = await queue.get()
             self._tell(frame, await self._reach(frame.dispatch))
 
     def _tell(self, frame: Frame, made: hikari.Event | None) -> None:

@@ -136,6 +136,13 @@ class DeliveryPath:
 
     async def _is_skipped(self, delivery: Delivery, frame: Frame) -> bool:
         """Whether it is too old to be handled; then it is acknowledged."""
+        if not self._is_too_old(frame):
+            return False
+        delivery.ack()
+        return True
+
+    def _is_too_old(self, frame: Frame) -> bool:
+        """Whether it is, which is counted."""
         skip = self._staleness.skip(frame, time.time())
         if skip is None:
             return False
@@ -150,7 +157,6 @@ class DeliveryPath:
             self._counters.stale_interactions += 1
         else:
             self._counters.skipped_by_age += 1
-        delivery.ack()
         return True
 
     async def _attempt(self, delivery: Delivery, frame: Frame) -> bool:
@@ -226,8 +232,8 @@ class DeliveryPath:
             self._counters.duplicates_dropped += 1
             return Outcome()
         outcome = None
-        try:
-            outcome = await self._handle_here(frame)
+        try:  # it may have waited here for its turn
+            outcome = Outcome() if self._is_too_old(frame) else await self._handle_here(frame)
         finally:
             self._seen.end(message_id, handled=outcome is not None and outcome.is_good)
         return outcome

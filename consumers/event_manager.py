@@ -55,6 +55,7 @@ class EventManager(FrameReader):
         cache: MutableCache | None,
         on_listeners_changed: Callable[[], None],
     ) -> None:
+        self._listened: frozenset[str] | None = None
         super().__init__(entity_factory, event_factory, cache=cache)
         self._on_listeners_changed = on_listeners_changed
         self._fed_here = cache
@@ -74,7 +75,9 @@ class EventManager(FrameReader):
         return (self._listened_types() & FOR_EVERYONE) | kept
 
     def _listened_types(self) -> frozenset[str]:
-        return wanted_types(lambda cls: bool(self.get_listeners(cls)))
+        if self._listened is None:
+            self._listened = wanted_types(lambda cls: bool(self.get_listeners(cls)))
+        return self._listened
 
     def missing_intents(self, intents: hikari.Intents) -> Iterator[str]:
         """A sentence for each event that is listened to and never comes with `intents`."""
@@ -174,6 +177,7 @@ class EventManager(FrameReader):
             self.waiters.subscribe(event_type, callback)
             return
         super().subscribe(event_type, callback, **nested)
+        self._listened = None
         self._on_listeners_changed()
 
     def unsubscribe(self, event_type: type[Any], callback: CallbackT[Any]) -> None:
@@ -182,6 +186,7 @@ class EventManager(FrameReader):
             self.waiters.unsubscribe(event_type, callback)
             return
         super().unsubscribe(event_type, callback)
+        self._listened = None
         self._on_listeners_changed()
 
     def stream(self, event_type: type[E], /, timeout: float | None, limit: int | None = None) -> EventStream[E]:

@@ -39,18 +39,26 @@ class Forwarded:
         self._reply = reply
         self._limits = limits
         self._running: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Event] = set()
         self._is_draining = False
 
     def take(self, delivery: Delivery) -> None:
         """Start it as soon as there is room for its type, or decline."""
-        self._limits.enter(delivery.event_type, lambda: self._start(delivery))
-
-    def _start(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self._serve(delivery), name="forwarded delivery")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def _serve(self, delivery: Delivery) -> None:
+        if self._is_draining:
+            await self._reply(delivery, ForwardDeclined())
+            return
+        turn = asyncio.Event()
+        self._limits.enter(delivery.event_type, turn.set)
+        self._waiting.add(turn)
+        try:
+            await turn.wait()
+        finally:
+            self._waiting.discard(turn)
         try:
             await self._reply(delivery, await self._reply_to(delivery))
         finally:
@@ -79,16 +87,21 @@ class Forwarded:
         return ForwardHandled(failure=outcome.failure, listener_failure=outcome.listener_failure)
 
     async def drain(self) -> None:
-        """Decline what comes from now on, and wait until what runs has ended and its senders were told."""
-        self._is_draining = True
+        """Decline what waits or comes from now on, and wait until what runs has ended and its senders were told."""
+        self._decline_from_now_on()
         while self._running:
             await asyncio.wait(tuple(self._running))
 
     async def cancel(self) -> int:
-        """Cancel what still runs, and decline what waits; how many that were."""
-        self._is_draining = True
+        """Cancel what still runs; how many that were."""
+        self._decline_from_now_on()
         running = tuple(self._running)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         return len(running)
+
+    def _decline_from_now_on(self) -> None:
+        self._is_draining = True
+        for turn in self._waiting:
+            turn.set()

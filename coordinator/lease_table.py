@@ -130,7 +130,7 @@ class LeaseTable:
         Raises MalformedRangeError, ShardOutOfRangeError or NotReadyError (before `settle()`).
         """
         wanted = _wanted(request.shards)
-        self._follow_running_count(request.held)
+        self._follow_running_count(request)
         self._check_range(wanted, request.shards)
         before = self._workers.get(request.worker_id)
         self._workers[request.worker_id] = WorkerRecord(
@@ -309,11 +309,11 @@ class LeaseTable:
             " (GW_SHARD_COUNT) of the coordinator"
         )
 
-    def _follow_running_count(self, held: Iterable[HeldLease]) -> None:
+    def _follow_running_count(self, request: Register) -> None:
         running = {
             lease.session.shard_count
-            for lease in held
-            if lease.session is not None and self._is_possible(lease.shard, lease.fencing_token)
+            for lease in request.held
+            if lease.session is not None and self._is_newest(lease, request.worker_id)
         }
         if self._is_settled or len(running) != 1:
             return
@@ -336,6 +336,11 @@ class LeaseTable:
                 self._adopt(record, worker_id, lease)
             if record.is_held_by(worker_id, lease.fencing_token):
                 self._refresh(record, lease)
+
+    def _is_newest(self, lease: HeldLease, worker_id: str) -> bool:
+        shard, token = lease.shard, lease.fencing_token
+        known = max(self.grants.token_of(shard), self.checkpoints.token_of(shard))
+        return token >= known and self._is_possible(shard, token) and not self._is_of_another(shard, token, worker_id)
 
     def _is_possible(self, shard: int, fencing_token: int) -> bool:
         return self.believes(fencing_token) and not self._is_above_all(shard, fencing_token)

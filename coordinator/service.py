@@ -215,9 +215,15 @@ class CoordinatorService:
         while True:
             await asyncio.sleep(WRITE_AGAIN_S)
             if self._leadership.is_leading:
-                free = [record.shard for record in self._table.shards if record.holder is None]
-                for record in self._table.checkpoints.records(free):
-                    await self._stream_log.write_again(record)
+                await self._write_again()
+
+    async def _write_again(self) -> None:
+        free = {record.shard for record in self._table.shards if record.holder is None}
+        for record in self._table.checkpoints.records(sorted(free)):
+            free = {shard.shard for shard in self._table.shards if shard.holder is None}
+            is_true = all(checkpoint.shard in free for checkpoint in record.checkpoints)
+            if not is_true or not await self._stream_log.write_again(record):
+                return  # the world has changed meanwhile: the next time, then
 
     # The identify budget
 

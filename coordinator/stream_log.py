@@ -49,7 +49,7 @@ class StreamLog:
         self._on_deposed = on_deposed
         self._terms = Terms()
         self.bound_tokens()
-        stream.follow(self._on_record, on_loss=table.note_loss)
+        stream.follow(self._on_record, on_loss=self._on_loss)
 
     @property
     def term(self) -> str | None:
@@ -114,6 +114,10 @@ class StreamLog:
         return self._terms.own == term
 
     # Reading
+
+    def _on_loss(self) -> None:
+        self._terms.note_loss()
+        self._table.note_loss()
 
     def _on_record(self, record: messages.SessionRecord) -> None:
         match record:

@@ -13,6 +13,7 @@ class Terms:
     def __init__(self) -> None:
         self._newest: str | None = None
         self._own: str | None = None
+        self._is_whole = True
         self.has_predecessor = False
 
     @property
@@ -27,9 +28,14 @@ class Terms:
     def began(self, term: str) -> bool:
         """A term begins; True if it ends ours."""
         ends_ours = self.own is not None and term != self._own
-        self.has_predecessor = self._newest is not None
+        self.has_predecessor = self._newest is not None and self._is_whole
+        self._is_whole = self._is_whole or term == self._own
         self._newest = term
         return ends_ours
+
+    def note_loss(self) -> None:
+        """Records may have been missed: whoever writes next leads, and of our predecessor not all is known."""
+        self._newest, self._is_whole = None, False
 
     def is_void(self, term: str) -> bool:
         """Whether a record of this term, read now, is void."""

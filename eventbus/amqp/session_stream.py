@@ -55,6 +55,8 @@ class SessionStream:
         self._followers: list[Callable[[messages.SessionRecord], None]] = []
         self._on_losses: list[Callable[[], None]] = []
         self._next_offset: int | None = None
+        self._last: tuple[str, bytes] | None = None  # what was read last: read again after a reconnect, to be sure
+        self._is_attached = False
         self._unacknowledged_count = 0
         self._reading: object = None
         self._awaited: dict[str, asyncio.Event] = {}
@@ -87,8 +89,8 @@ class SessionStream:
             if reading is self._reading:  # else late, of a connection or a stream that is gone
                 await self._on_delivery(delivery)
 
-        offset = "first" if self._next_offset is None else self._next_offset
-        self._unacknowledged_count = 0
+        offset = "first" if self._next_offset is None else self._next_offset - 1
+        self._unacknowledged_count, self._is_attached = 0, self._next_offset is None
         await queue.consume(take, arguments={"x-stream-offset": offset})
         if not self.is_live:
             marker = _message(messages.Marker(marker_id=self._live_from), self._live_from)
@@ -96,7 +98,7 @@ class SessionStream:
 
     def _start_over(self) -> None:
         """The stream was deleted: the next connect follows a new one, whose offsets begin anew."""
-        self._reading = self._next_offset = None
+        self._reading = self._next_offset = self._last = None
         self._live_from, self.is_live = secrets.token_hex(8), False
         self._tell_of_loss()
 
@@ -105,15 +107,16 @@ class SessionStream:
             on_loss()
 
     async def _on_delivery(self, delivery: AbstractIncomingMessage) -> None:
-        offset = delivery.headers.get("x-stream-offset")
-        if isinstance(offset, int):
-            if self._next_offset is not None and offset > self._next_offset + MAX_HOLE:
-                self._tell_of_loss()
-            self._next_offset = offset + 1
+        found = delivery.headers.get("x-stream-offset")
+        offset = found if isinstance(found, int) else -1
+        is_read, self._is_attached = not self._is_attached and self._is_last(offset, delivery), True
         try:
-            self._take(delivery.body)
+            if not is_read:
+                self._note_offset(offset)
+                self._take(delivery.body)
         except Exception as error:  # noqa: BLE001 - the border of one delivery: the stream is read on
             self.refuse(Refusal("failed", repr(error), "it is as if it were not there"))
+        self._last = (delivery.message_id or "", delivery.body)
         self._reach(delivery.message_id or "")
         self._unacknowledged_count += 1
         if not self.is_live and self._unacknowledged_count < ACK_EVERY:
@@ -124,6 +127,20 @@ class SessionStream:
                 await delivery.ack(multiple=True)
         except BrokerLostError as error:
             _log.debug("not acknowledged", extra={"action": "stream_ack_lost", "reason": repr(error)})
+
+    def _is_last(self, offset: int, delivery: AbstractIncomingMessage) -> bool:
+        """Whether the first delivery after a reconnect is what was read last; else records were missed."""
+        is_last = offset + 1 == self._next_offset and self._last == (delivery.message_id or "", delivery.body)
+        if not is_last:
+            self._tell_of_loss()
+        return is_last
+
+    def _note_offset(self, offset: int) -> None:
+        if offset < 0:
+            return
+        if self._next_offset is not None and offset > self._next_offset + MAX_HOLE:
+            self._tell_of_loss()
+        self._next_offset = offset + 1
 
     def _take(self, body: bytes) -> None:
         reading = read_record(body)

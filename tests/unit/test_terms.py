@@ -41,3 +41,17 @@ def test_a_predecessor_is_known_by_its_beginning_or_by_its_records() -> None:
         terms.expect("ours")
         terms.began("ours")
     assert [one.has_predecessor for one in (alone, second, trimmed)] == [False, True, True]
+
+
+def test_after_a_loss_whoever_writes_counts_and_a_predecessor_is_not_wholly_known() -> None:
+    terms = Terms()
+    terms.began("one")
+    terms.note_loss()
+    assert not terms.is_void("two")
+    assert terms.is_void("one")
+    terms.expect("ours")
+    terms.began("ours")
+    assert terms.own == "ours"
+    assert not terms.has_predecessor
+    terms.began("three")
+    assert terms.has_predecessor

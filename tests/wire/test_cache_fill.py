@@ -64,8 +64,7 @@ def expected(guild_id: int) -> dict[str, Any]:
 
 async def until_complete(rig: Rig, guild_ids: tuple[int, ...] = IDS) -> None:
     for guild_id in guild_ids:
-        found = await until_shown(rig, str(guild_id), name=WORLD.guild(guild_id)["name"])
-        assert {key: found[key] for key in expected(guild_id)} == expected(guild_id)
+        await until_shown(rig, str(guild_id), **expected(guild_id))  # a large guild's members come in parts
 
 
 async def test_the_first_process_with_a_cache_gets_the_guilds_that_came_before_it(rig: Rig, gate: RestGate) -> None:

@@ -293,7 +293,11 @@ async def test_an_append_without_a_broker_fails_and_after_a_reconnect_the_stream
     link = Link(broker, name="writer")
     stream = SessionStream(link, names)
     terms: list[str] = []
-    stream.follow(lambda record: terms.append(record.term) if isinstance(record, messages.Leading) else None)
+    losses: list[None] = []
+    stream.follow(
+        lambda record: terms.append(record.term) if isinstance(record, messages.Leading) else None,
+        on_loss=lambda: losses.append(None),
+    )
     with pytest.raises(BrokerLostError):
         await stream.append(messages.Marker(marker_id="early"))
     await link.open(timeout_s=10)
@@ -304,6 +308,36 @@ async def test_an_append_without_a_broker_fails_and_after_a_reconnect_the_stream
     await until(lambda: appended(stream, "two"))
     assert terms[0] == "one"
     assert set(terms[1:]) == {"two"}
+    assert losses == []
+    keeping.cancel()
+    await link.close()
+
+
+async def test_a_stream_that_was_made_anew_and_has_grown_beyond_ours_while_we_were_away_is_a_loss(
+    broker: Broker, names: Names, proxy: TcpProxy, observer: AbstractChannel
+) -> None:
+    link = Link(broker, name="writer")
+    stream = SessionStream(link, names)
+    terms: list[str] = []
+    losses: list[int] = []
+    stream.follow(
+        lambda record: terms.append(record.term) if isinstance(record, messages.Leading) else None,
+        on_loss=lambda: losses.append(len(terms)),
+    )
+    await link.open(timeout_s=10)
+    keeping = asyncio.create_task(link.keep())
+    for _ in range(5):
+        await stream.append(messages.Leading(coordinator_id="a", term="old"))
+    proxy.refuse()
+    await eventually(lambda: not link.is_up.is_set())
+    await observer.queue_delete(names.sessions)
+    await observer.declare_queue(names.sessions, durable=True, arguments=STREAM_ARGUMENTS)
+    for number in range(20):
+        other = messages.encode(messages.Leading(coordinator_id="b", term=f"of-another-{number}"))
+        await observer.default_exchange.publish(aio_pika.Message(other), names.sessions)
+    proxy.accept()
+    await eventually(lambda: "of-another-19" in terms)
+    assert losses == [5]
     keeping.cancel()
     await link.close()
 
