@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import json
 import os
+import signal
 import sys
 import threading
 from typing import Any
@@ -17,6 +18,7 @@ from consumers import Bot
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     how: dict[str, Any] = json.loads(os.environ.get("HOW", "{}"))
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
