@@ -141,12 +141,17 @@ async def test_a_cache_that_saw_the_guilds_come_stays_fresh_over_a_takeover(
         await until(lambda: is_held(fresh), "what came in between is there", timeout_s=90)
 
 
+async def start_with_members(stage: Stage) -> None:
+    """Six guilds, two of them large, and the intent for their members, but not for their presences."""
+    stage.fleet.environment["GW_INTENTS"] = "GUILDS|GUILD_MEMBERS"
+    await stage.start("--shards", "2", "--max-concurrency", "2", "--guilds", "6", consumer_count=0)
+
+
 @pytest.mark.timeout(300)
 async def test_members_that_discord_does_not_send_by_itself_are_asked_for_once(
     stage: Stage, broker_url: str, namespace: str
 ) -> None:
-    stage.fleet.environment["GW_INTENTS"] = "GUILDS|GUILD_MEMBERS"
-    await stage.start("--shards", "2", "--max-concurrency", "2", "--guilds", "6", consumer_count=0)
+    await start_with_members(stage)
     counts = {guild_id: len(WORLD.member_ids(guild_id)) for guild_id in WORLD.guild_ids[:6]}
     chunk_count = sum(math.ceil(count / 1000) for count in counts.values())
 
@@ -179,8 +184,7 @@ async def test_members_that_discord_does_not_send_by_itself_are_asked_for_once(
 async def test_members_are_not_asked_for_where_the_bot_does_not_want_it(
     stage: Stage, broker_url: str, namespace: str
 ) -> None:
-    stage.fleet.environment["GW_INTENTS"] = "GUILDS|GUILD_MEMBERS"
-    await stage.start("--shards", "2", "--max-concurrency", "2", "--guilds", "6", consumer_count=0)
+    await start_with_members(stage)
     async with cached(stage, broker_url, namespace, cache="guilds,members", auto_chunk_members=False) as bot:
         stage.fleet.add_worker("--shards", "0-1")
 

@@ -326,12 +326,7 @@ async def test_a_stream_that_was_made_anew_and_has_grown_beyond_ours_while_we_we
     )
     await link.open(timeout_s=10)
     keeping = asyncio.create_task(link.keep())
-    for _ in range(5):
-        await stream.append(messages.Leading(coordinator_id="a", term="old"))
-    proxy.refuse()
-    await eventually(lambda: not link.is_up.is_set())
-    await observer.queue_delete(names.sessions)
-    await observer.declare_queue(names.sessions, durable=True, arguments=STREAM_ARGUMENTS)
+    await write_and_lose(link, stream, names, proxy, observer)
     for number in range(20):
         other = messages.encode(messages.Leading(coordinator_id="b", term=f"of-another-{number}"))
         await observer.default_exchange.publish(aio_pika.Message(other), names.sessions)
@@ -351,12 +346,7 @@ async def test_a_stream_that_was_made_anew_while_we_were_away_is_followed_from_i
     stream.follow(lambda record: terms.append(record.term) if isinstance(record, messages.Leading) else None)
     await link.open(timeout_s=10)
     keeping = asyncio.create_task(link.keep())
-    for _ in range(5):
-        await stream.append(messages.Leading(coordinator_id="a", term="old"))
-    proxy.refuse()
-    await eventually(lambda: not link.is_up.is_set())
-    await observer.queue_delete(names.sessions)
-    await observer.declare_queue(names.sessions, durable=True, arguments=STREAM_ARGUMENTS)
+    await write_and_lose(link, stream, names, proxy, observer)
     other = messages.encode(messages.Leading(coordinator_id="b", term="of-another"))
     await observer.default_exchange.publish(aio_pika.Message(other), names.sessions)
     proxy.accept()
@@ -366,6 +356,18 @@ async def test_a_stream_that_was_made_anew_while_we_were_away_is_followed_from_i
     keeping.cancel()
     await asyncio.wait([keeping])
     await link.close()
+
+
+async def write_and_lose(
+    link: Link, stream: SessionStream, names: Names, proxy: TcpProxy, observer: AbstractChannel
+) -> None:
+    """Write five records; then, out of our reach, the stream is deleted and made anew."""
+    for _ in range(5):
+        await stream.append(messages.Leading(coordinator_id="a", term="old"))
+    proxy.refuse()
+    await eventually(lambda: not link.is_up.is_set())
+    await observer.queue_delete(names.sessions)
+    await observer.declare_queue(names.sessions, durable=True, arguments=STREAM_ARGUMENTS)
 
 
 async def appended(stream: SessionStream, term: str) -> bool:
