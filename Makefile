@@ -45,7 +45,7 @@ check: setup ## Check format, lint, types and who imports whom
 	@.venv/bin/lint-imports --no-cache
 
 bench: setup ## Measure the hot path on this machine
-	@$(PYTHON) -m benchmarks $(ARGS)
+	@$(PYTHON) -m benchmarks
 
 readme: setup ## Write the README's table of settings
 	@$(PYTHON) -m tests.readme_settings

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import hikari
-from hikari import snowflakes
+from hikari import impl, snowflakes
 from hikari.applications import get_token_id
 
 from consumers import payloads, script
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
-    from hikari import impl
     from hikari.api import ChannelInfoField, EventStream
     from hikari.api.event_manager import CallbackT, PredicateT
 
@@ -141,7 +140,8 @@ class Bot(hikari.GatewayBotAware):
         """A bot with the settings of a command."""
         options: Any = {name: getattr(settings, name) for name in Options.__annotations__}
         url, token = settings.amqp_url.get_secret_value(), settings.token.get_secret_value()
-        return cls(url, token, auto_chunk_members=not settings.members_as_sent, **options)
+        proxy = impl.ProxySettings(trust_env=True)  # as the other commands
+        return cls(url, token, auto_chunk_members=not settings.members_as_sent, proxy_settings=proxy, **options)
 
     @staticmethod
     def print_banner(
@@ -404,16 +404,16 @@ class Bot(hikari.GatewayBotAware):
         """Return when deliveries are being consumed.
 
         A presence in `options` is sent to every shard, and again to each that begins a new session. Raises RelayError,
-        ComponentStateConflictError if alive, ConfigurationError for an option that cannot mean the same here.
+        ComponentStateConflictError if alive, ConfigurationError for an option that cannot mean the same here,
+        InvalidCommandError for a presence that Discord would refuse.
         """
         if self.is_alive:
             raise hikari.ComponentStateConflictError("the bot is running already")
         request = StartRequest(**options)
         warn_of_activity(request.activity)
+        first = FirstPresence(request.presence) if request.presence is not None else None
         consumer = self._consumer = Consumer(self._settings, self._parts)
-        living = consumer.live()
-        if request.presence is not None:
-            living = FirstPresence(request.presence).during(living, consumer)
+        living = first.during(consumer.live(), consumer) if first is not None else consumer.live()
         life = self._life = asyncio.create_task(living, name="consumer")
         if not await _is_consuming(consumer, life):
             await self.join()

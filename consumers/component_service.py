@@ -45,6 +45,11 @@ class ComponentService:
         self._rest.claims = self.owners.claims
         await self.owners.learn()
 
+    async def finish_begun(self) -> None:
+        """Wait until what runs now has ended; what is forwarded meanwhile may be what a handler waits for."""
+        if self._forwarded is not None:
+            await self._forwarded.finish_begun()
+
     async def drain(self) -> None:
         """Decline what is forwarded from now on, and wait until what runs has ended."""
         if self._forwarded is not None:

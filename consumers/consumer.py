@@ -24,6 +24,7 @@ from consumers.fleet_view import FleetView
 from consumers.fork_guard import guard_forks
 from consumers.gateway_commands import GatewayCommands
 from consumers.group import Group
+from consumers.library_callbacks import count_library_callbacks
 from consumers.library_pins import unmet_pins_here
 from consumers.limits import TypeLimits
 from consumers.settling import Settling
@@ -289,6 +290,7 @@ class Consumer:
         self._serve(tasks, "counters", self._report)
         self._serve(tasks, "watchdog", Watchdog(self.counters).run)
         guard_forks(asyncio.get_running_loop())
+        count_library_callbacks(asyncio.get_running_loop())
         self.group.request_sync()  # a listener may have come while the queues were declared
         for sentence in unmet_pins_here():
             _log.warning(sentence, extra={"action": "unmet_pin"})
@@ -339,8 +341,11 @@ class Consumer:
     async def _drain(self) -> None:
         try:
             async with asyncio.timeout(self._settings.drain_timeout_s):
-                parts = (self.group, self._components) if self._components is not None else (self.group,)
-                await asyncio.gather(*(part.drain() for part in parts))
+                if self._components is None:
+                    await self.group.drain()
+                else:  # which declines only then: handlers may wait for what is forwarded to them
+                    await asyncio.gather(self.group.drain(), self._components.finish_begun())
+                    await self._components.drain()
         except TimeoutError:
             count = await self.group.cancel()
             if self._components is not None:

@@ -7,7 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from consumers import payloads
-from consumers.errors import CommandTimeoutError
+from consumers.errors import CommandTimeoutError, InvalidCommandError
+from eventbus import gateway_payloads
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -27,7 +28,12 @@ class FirstPresence:
     """
 
     def __init__(self, presence: Presence) -> None:
+        """Raises InvalidCommandError if Discord would refuse it."""
         self._fields = payloads.presence(**presence)
+        try:
+            gateway_payloads.check_presence_fields(self._fields)
+        except gateway_payloads.InvalidPayloadError as error:
+            raise InvalidCommandError(None, str(error)) from None
 
     async def during(self, living: Coroutine[Any, Any, None], consumer: Consumer) -> None:
         """Live, and store it meanwhile."""

@@ -86,6 +86,11 @@ class Forwarded:
             return ForwardDeclined()
         return ForwardHandled(failure=outcome.failure, listener_failure=outcome.listener_failure)
 
+    async def finish_begun(self) -> None:
+        """Wait until what runs now has ended, and take what comes meanwhile: it may be what a handler waits for."""
+        if begun := tuple(self._running):
+            await asyncio.wait(begun)
+
     async def drain(self) -> None:
         """Decline what waits or comes from now on, and wait until what runs has ended and its senders were told."""
         self._decline_from_now_on()

@@ -11,7 +11,7 @@ from consumers.lane import Lane
 from consumers.partitions import Partitions
 from eventbus.amqp.group_queues import LANES, GroupQueues, slot_count
 from eventbus.errors import BrokerLostError
-from eventbus.names import INTERACTION_LANE
+from eventbus.names import EVENT_TYPE_PATTERN, INTERACTION_LANE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -120,7 +120,16 @@ class Group:
             shard_count = delivery.headers.get("shard_count")
             if isinstance(shard_count, int) and shard_count <= MAX_SHARD_COUNT:
                 self.grow(shard_count)
+        if delivery.event_type not in self._queues.bound:
+            self._note_unwanted(delivery.event_type)
         self._lanes[lane].take(delivery)
+
+    def _note_unwanted(self, event_type: str | None) -> None:
+        if event_type is None or EVENT_TYPE_PATTERN.fullmatch(event_type) is None:
+            return
+        if self._queues.note_unwanted(event_type):
+            sentence = "nobody in this process listens to what comes: another process, or an earlier release, bound it"
+            _log.info(sentence, extra={"action": "unwanted_type", "type": event_type})
 
     async def open(self, *, timeout_s: float) -> None:
         """Declare, bind and consume. Raises BrokerUnreachableError, BrokerLostError or BrokerRefusedError."""

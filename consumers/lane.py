@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
+
+from consumers.watchdog import HANDLER_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -14,6 +17,10 @@ if TYPE_CHECKING:
     from eventbus.amqp.deliveries import Delivery
 
 _log = logging.getLogger(__name__)
+
+FULL_S = 5.0
+"""A full lane in which nothing ended for so long is told of, once."""
+TOLD_COUNT = 3
 
 
 class Lane:
@@ -42,7 +49,10 @@ class Lane:
         self._slots = asyncio.Semaphore(slot_count)
         self._waiting: asyncio.Queue[Delivery] = asyncio.Queue()  # bounded by the prefetch
         self._running: set[asyncio.Task[None]] = set()
+        self._slot_count = slot_count
         self._open_count = 0
+        self._full_since: float | None = None
+        self._was_told_full = False
         self._has_ended = asyncio.Event()
         self._has_ended.set()
         self._is_closed = False
@@ -55,6 +65,10 @@ class Lane:
             self._open_count += 1
             self._has_ended.clear()
             self._limits.enter(delivery.event_type, functools.partial(self._waiting.put_nowait, delivery))
+            if self._full_since is None and self._open_count >= self._slot_count > 1:
+                loop = asyncio.get_running_loop()
+                self._full_since = loop.time()
+                loop.call_later(FULL_S, self._tell_full, self._full_since)
 
     async def run(self) -> None:
         """Start deliveries for ever."""
@@ -69,6 +83,17 @@ class Lane:
             task.add_done_callback(functools.partial(self._ended, delivery))
             if not self._urgent:
                 await asyncio.sleep(0)
+
+    def _tell_full(self, since: float) -> None:
+        """RabbitMQ sends nothing more to a lane that is full: what its handlers wait for may be behind it."""
+        if self._full_since != since or self._was_told_full:
+            return
+        self._was_told_full = True
+        sentence = (
+            "all places of a lane are taken by handlers that do not end: raise --prefetch, or do not wait in them"
+        )
+        fields = {"action": "lane_full", "lane": self._name, "count": self._open_count, "handlers": _handlers_now()}
+        _log.warning(sentence, extra=fields)
 
     async def _guarded(self, delivery: Delivery) -> None:
         try:
@@ -86,6 +111,7 @@ class Lane:
         self._limits.leave(delivery.event_type)
         delivery.end()
         self._open_count -= 1
+        self._full_since = None
         if not self._open_count:
             self._has_ended.set()
 
@@ -102,3 +128,10 @@ class Lane:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         return open_count
+
+
+def _handlers_now() -> str:
+    """The handlers that most tasks run now."""
+    names = (task.get_name() for task in asyncio.all_tasks())
+    counts = Counter(name.removeprefix(HANDLER_PREFIX) for name in names if name.startswith(HANDLER_PREFIX))
+    return ", ".join(f"{count} times {name}" for name, count in counts.most_common(TOLD_COUNT))

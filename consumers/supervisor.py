@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-KILL_AFTER_S = 15.0
+KILL_AFTER_S = 45.0
+"""Beyond the drain: handlers of StoppingEvent and StoppedEvent get 10 s each, each part that is closed gets 5 s."""
 START_PATIENCE_S = 180.0
 """A new process that does not consume by then replaces nothing."""
 TRY_AGAIN_S = 60.0
@@ -172,7 +173,8 @@ class Supervisor:
             if slot in self._successors:
                 policy = RestartPolicy()
                 continue
-            if wait_s is None and not self._waits_for_reload:
+            is_to_start_anew = self._waits_for_reload or (replaced.is_set() and not self._ending.is_set())
+            if wait_s is None and not is_to_start_anew:
                 del self._replaced[slot]
                 return
             if wait_s is None and not replaced.is_set():

@@ -83,8 +83,8 @@ class Names:
     def cache(self, heavy: Iterable[str] = (), what: str | None = None) -> str:
         """Stream of what changes the guilds, with the `heavy` parts named.
 
-        `what`: `guilds` are its snapshots, `index` says where they lie, `writer` and
-        `filler` are the locks of who writes one and of who fetches guilds over REST.
+        `what`: `guilds` are its snapshots, `index` says where they lie; `writer`, `filler` and
+        `members` are the locks of who writes one, who fetches guilds over REST, and who asks for missing members.
         """
         return ".".join((self.namespace, "cache", *heavy, *((what,) if what else ())))
 

@@ -299,4 +299,4 @@ def settings_table(commands: Mapping[str, type[Settings]]) -> str:
 
 
 def _default_text(default: object) -> str:
-    return "" if default is None else f"`{default}`"
+    return "" if default in (None, "") else f"`{default}`"

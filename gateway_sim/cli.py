@@ -196,6 +196,9 @@ def simulate(  # noqa: PLR0913 - one parameter per command line option
     rate: Annotated[str, typer.Option(help="Dispatches per second and shard, or max.")] = "0",
     mix: Annotated[str, typer.Option(help="mixed, messages, presences or guilds.")] = "mixed",
     heartbeat_interval_ms: Annotated[int, typer.Option(help="Heartbeat interval of Hello.")] = 41_250,
+    session_timeout_s: Annotated[
+        float | None, typer.Option(help="Silence before 4009; default: as soon as a heartbeat is missed.")
+    ] = None,
     replay_depth: Annotated[int, typer.Option(help="Dispatches a session can replay.")] = 20_000,
     replay_age_s: Annotated[float, typer.Option(help="How long a session can be resumed, in seconds.")] = 180.0,
     disallowed_intents: Annotated[int, typer.Option(help="Intent bits that are refused with 4014.")] = 0,
@@ -234,6 +237,7 @@ def simulate(  # noqa: PLR0913 - one parameter per command line option
             rate=parse_rate(rate),
             mix=mix,
             heartbeat_interval_ms=heartbeat_interval_ms,
+            session_timeout_s=session_timeout_s,
             replay_depth=replay_depth,
             replay_age_s=replay_age_s,
             disallowed_intents=disallowed_intents,

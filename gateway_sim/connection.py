@@ -90,6 +90,7 @@ class Connection(asyncio.Protocol):
         self.last_beat_seq: int | None = None
         self.beat_due_at: float | None = None
         self.overdue = False
+        self.missed_beat = False
         self.acks_withheld_until = 0.0
         self.renderer: Renderer = dispatch_payloads
         self.messages_received = 0

@@ -143,7 +143,7 @@ class Gateway:
         check_heartbeat(d)
         now = time.monotonic()
         connection.last_beat_at = now
-        connection.overdue = False
+        connection.overdue = connection.missed_beat = False
         connection.beat_due_at = None
         self._check_heartbeat_seq(connection, d)
         if now >= connection.acks_withheld_until:
@@ -197,7 +197,11 @@ class Gateway:
             connection.overdue = True  # its heartbeat may wait in the socket: one more look
             return
         detail = f"No heartbeat for {now - since:.1f} s; the interval is {interval_s} s."
-        self._refuse(connection, Refusal(CloseCode.SESSION_TIMED_OUT, "heartbeat_missed", detail))
+        if not connection.missed_beat:
+            connection.missed_beat = True
+            self._state.violation(connection, "heartbeat_missed", detail, time.time())
+        if now - since > (self._state.settings.session_timeout_s or 0.0):
+            self.close(connection, CloseCode.SESSION_TIMED_OUT, detail)
 
     def _check_beat_at_once(self, connection: Connection, now: float) -> None:
         due_at = connection.beat_due_at

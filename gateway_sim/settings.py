@@ -42,6 +42,8 @@ class SimSettings:
     """Dispatches per second and shard; None is as fast as the client reads."""
     mix: str = "mixed"
     heartbeat_interval_ms: int = 41_250
+    session_timeout_s: float | None = None
+    """Silence after which a connection is closed with 4009; None: as soon as a heartbeat is missed."""
     replay_depth: int = 20_000
     replay_age_s: float = 180.0
     disallowed_intents: int = 0
@@ -53,6 +55,8 @@ class SimSettings:
         problems = [f"{name} must be at least 1" for name in at_least_one if getattr(self, name) < 1]
         if self.heartbeat_interval_ms < 50:
             problems.append("heartbeat_interval_ms must be at least 50")
+        if self.session_timeout_s is not None and self.session_timeout_s <= 0:
+            problems.append("session_timeout_s must be positive")
         if self.replay_age_s <= 0:
             problems.append("replay_age_s must be positive")
         if self.identify_window_s < 0:

@@ -242,10 +242,6 @@ class World:
         status = rng.choice(("online", "idle", "dnd"))
         return {"user": {"id": str(user_id)}, "status": status, "activities": [], "client_status": {"desktop": status}}
 
-    def presences_of(self, guild_id: int) -> list[JsonObject]:
-        """The presences of the members who are online: about two of three."""
-        return [self.presence(guild_id, user) for i, user in enumerate(self.member_ids(guild_id)) if i % 3]
-
     # --- guilds
 
     def guild_create(self, guild_id: int, intents: int = GUILD_PRESENCES) -> Dispatch:

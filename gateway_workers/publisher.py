@@ -38,7 +38,7 @@ CHECK_INTERVAL_S = 2.0
 """Well below the grace after which the coordinator takes a worker without proof of life for dead."""
 RESTORED_HOLD_S = 1.0
 """So long consumers have to bind again to an exchange that was gone."""
-ENTRY_BYTES = 300
+ENTRY_BYTES = 400
 """What Python and its allocator take for each unconfirmed publish beside its bytes: of small ones half of the whole."""
 
 

@@ -54,7 +54,7 @@ class WorkerSettings(BotSettings):
     )
     window_bytes: int = setting(
         64 << 20,
-        help="bytes of unconfirmed dispatches, 200 more for each, after which a worker stops reading",
+        help="bytes of unconfirmed dispatches, 400 more for each, after which a worker stops reading",
         flags=["--window-bytes"],
         env=["GW_WINDOW_BYTES"],
         ge=1024,

@@ -56,7 +56,6 @@ class ShardSession:
         self._replaying = False
         self._is_mute = False
         self._malformed_after_seq: int | None = None
-        self.repeated_count = 0
         self.refused_count = 0
 
     def _usable(self, session: Session | None) -> Session | None:
@@ -134,8 +133,7 @@ class ShardSession:
         if event_type == self._awaited:
             self._establish(event_type, frame)
         elif seq <= self._seq:
-            self.repeated_count += 1  # Discord sent it twice in one session: the first one is on its way
-            return None
+            return None  # Discord sent it twice in one session: the first one is on its way
         if not self.outlet.knows(event_type):
             return self._publish_first(event_type, seq, frame)
         self._publish(event_type, seq, frame)

@@ -31,7 +31,7 @@ from ops.supervisor import FIRST_BACKOFF_S, MAX_BACKOFF_S, Supervisor, describe_
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-CONFIG_TIMEOUT_S = 60.0
+CONSUMING_TIMEOUT_S = 60.0
 
 
 async def _run(settings: RunSettings, stop: asyncio.Event, *, is_child: bool) -> None:
@@ -108,9 +108,9 @@ async def _start(settings: RunSettings, fleet: Fleet, broker: Broker, say: Calla
             what += ("--reload",)
         for _ in range(settings.process_count):
             fleet.add_consumer(*what)
-    shard_count = await _shard_count(broker, settings.namespace)
+    shard_count = await _shard_count(broker, settings.namespace, timeout_s=settings.connect_timeout_s)
     if settings.process_count:  # before the first dispatch comes, the group's queue is there
-        await fleet.wait_until_consuming(broker, settings.group, count=1, timeout_s=CONFIG_TIMEOUT_S)
+        await fleet.wait_until_consuming(broker, settings.group, count=1, timeout_s=CONSUMING_TIMEOUT_S)
     capacity = math.ceil(shard_count / settings.worker_count)
     for _ in range(settings.worker_count):
         fleet.add_worker("--shards", "auto", "--capacity", str(capacity))
@@ -121,12 +121,12 @@ async def _start(settings: RunSettings, fleet: Fleet, broker: Broker, say: Calla
                 say(f"try in another shell: {line}")
 
 
-async def _shard_count(broker: Broker, namespace: str) -> int:
+async def _shard_count(broker: Broker, namespace: str, *, timeout_s: float) -> int:
     link = Link(broker, name="gw-run")
     coordinator = CoordinatorClient(RpcClient(link), Names(namespace))
-    await link.open(timeout_s=CONFIG_TIMEOUT_S)
+    await link.open(timeout_s=timeout_s)
     try:
-        return (await coordinator.config(timeout_s=CONFIG_TIMEOUT_S)).shard_count
+        return (await coordinator.config(timeout_s=timeout_s)).shard_count
     finally:
         await link.close()
 
@@ -140,6 +140,7 @@ def _environment(settings: RunSettings, amqp_url: str) -> dict[str, str]:
         "GW_REST_URL": settings.rest_url,
         "GW_LOG_LEVEL": settings.log_level,
         "GW_LOG_FORMAT": settings.log_format,
+        "GW_CONNECT_TIMEOUT": str(settings.connect_timeout_s),
     }
     if settings.intents is not None:
         environment["GW_INTENTS"] = settings.intents

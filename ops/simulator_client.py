@@ -79,9 +79,9 @@ class SimulatorClient:
         """Tries to answer interactions with `n` > `row`: `n, interaction_id, type, outcome, at`."""
         return [dict(orjson.loads(line)) for line in (await self._call("GET", f"/answers?after={row}")).splitlines()]
 
-    async def fault(self, **settings: object) -> None:
-        """Provoke a fault, for example `kind="close", code=4000`."""
-        await self._call("POST", "/faults", settings)
+    async def fault(self, **settings: object) -> int:
+        """Provoke a fault, for example `kind="close", code=4000`; how many connections it touched."""
+        return int(orjson.loads(await self._call("POST", "/faults", settings))["touched"])
 
     async def _call(self, method: str, path: str, body: object = None) -> bytes:
         data = None if body is None else orjson.dumps(body)

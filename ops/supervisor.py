@@ -54,6 +54,8 @@ class Child:
     state: ChildState = ChildState.BACKING_OFF
     restart_count: int = 0
     process: Process | None = None
+    exit_code: int | None = None
+    """Of its last run."""
     first_line: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=5))
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -167,7 +169,7 @@ class Supervisor:
         try:
             while not child.stopping.is_set():
                 started_at = loop.time()
-                code = await self._run(child)
+                code = child.exit_code = await self._run(child)
                 if child.stopping.is_set():
                     return
                 if code == 0:

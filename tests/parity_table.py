@@ -126,7 +126,10 @@ _MEMBERS: dict[str, Verdict] = {
     "GatewayBot": _different("the broker's URL comes first; group, namespace, prefetch and the like are arguments too"),
     "cache": _different("see cache_settings"),
     "capabilities": _same("always NONE"),
-    "close": _different("waits for running handlers first; inside a handler it returns at once"),
+    "close": _different(
+        "waits for running handlers first; inside a handler it returns at once; handlers of StoppingEvent and"
+        " StoppedEvent get 10 s each"
+    ),
     "dispatch": _same(
         "the event reaches the listeners of this process; those that a handler sets going belong to its dispatch"
     ),
@@ -159,7 +162,7 @@ _MEMBERS: dict[str, Verdict] = {
     "stream": _different(_WAITING),
     "subscribe": _different(_LISTENING),
     "token_id": _different("a token without an id raises ValueError when it is read, not when the bot is made"),
-    "unsubscribe": _different("unbinds what no listener of this process wants any more"),
+    "unsubscribe": _different("what no listener wants any more is unbound by a process that is alone in its group"),
     "update_presence": _different(
         "the fleet remembers it, over restarts too; what is left out stays as any process set it last; shards that do"
         " not show it yet come together as SomeShardsFailedError"

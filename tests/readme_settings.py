@@ -19,7 +19,7 @@ COMMANDS = {
     "gw-consume": ConsumerSettings,
     "gw-coordinator": CoordinatorSettings,
     "gw-run": RunSettings,
-    "gw-ctl": StateSettings,
+    "gw-ctl state, dead": StateSettings,
     "gw-ctl drain, rebalance": MovingSettings,
 }
 _TABLE = re.compile(r"(?m)^\| flag \|.*\n(?:\|.*\n)+")

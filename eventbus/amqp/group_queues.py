@@ -46,7 +46,8 @@ class GroupQueues:
     """The queues of one group on one link. Of a partitioned group, all but the partitions: it fills those.
 
     `wanted()` gives the event types to bind; `take(lane, delivery)` is called for every delivery, in order, and must
-    not block. A type is unbound only after it was wanted in this process: what an earlier process bound stays.
+    not block. The processes of a group share the bindings, and one does not know what another wants: a type that is not
+    wanted, or no longer, is unbound by a process that is the only one of its group.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class GroupQueues:
         self._connection: ConsumeConnection | None = None
         self._consumptions: list[Consumption] = []
         self._bound: frozenset[str] = frozenset()
+        self._unwanted: set[str] = set()
         self._is_stopped = False
         link.on_connect(self._set_up)
 
@@ -88,6 +90,12 @@ class GroupQueues:
     def placed_shard_count(self) -> int:
         """How many shards of the fleet partitions were bound for."""
         return self._placed_count
+
+    def note_unwanted(self, event_type: str) -> bool:
+        """Deliveries come of a type that nobody here wants; whether that is new."""
+        is_new = event_type not in self._unwanted
+        self._unwanted.add(event_type)
+        return is_new
 
     async def sync(self, *, again: bool = False) -> None:
         """Bind what came to be wanted, or `again` all that is; unbind what is no longer.
@@ -145,8 +153,11 @@ class GroupQueues:
         await self._place(connection, again=again)
         for event_type in coming:  # without waiting for answers: a busy process would take many seconds
             self._bind_unanswered(connection, event_type)
-        for event_type in sorted(self._bound - wanted):
-            await self._unbind(connection, event_type)
+        self._unwanted = (self._unwanted | self._bound) - wanted
+        if self._unwanted and await self._layout.process_count(connection) <= 1:
+            for event_type in sorted(self._unwanted):
+                await self._unbind(connection, event_type)
+            self._unwanted.clear()
         if coming:  # the answer to this one comes behind all others, or their refusal does
             await self._bind_answered(connection, coming[-1])
         self._bound = wanted

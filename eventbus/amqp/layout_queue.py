@@ -42,6 +42,10 @@ class LayoutQueue:
         await connection.ask(self._declaration(), commands.Queue.DeclareOk)
         await connection.consume(self._name, lambda _: None)
 
+    async def process_count(self, connection: ConsumeConnection) -> int:
+        """How many processes of the group run, this one included. Raises BrokerLostError."""
+        return (await connection.ask(self._declaration(), commands.Queue.DeclareOk)).consumer_count or 0
+
     def _declaration(self) -> commands.Queue.Declare:
         # RabbitMQ compares only arguments that it knows: this one is the code, and no message ever comes here.
         arguments: FieldTable = {"x-max-length": self._layout.code}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ops.fleet import program
-from ops.supervisor import send_signal
+from ops.supervisor import describe_exit, send_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,11 +42,6 @@ class Place:
     """Whether its process said that it is at work: registered, consuming, able to lead."""
 
     @property
-    def is_standby(self) -> bool:
-        """Whether a worker is ready and holds nothing."""
-        return self.is_ready and not self.held and not self.is_frozen and self.pid is not None
-
-    @property
     def pid(self) -> int | None:
         """Process id, None while nobody fills the place."""
         return None if self.child is None else self.child.pid
@@ -71,6 +66,9 @@ class Cast:
         self.actions: Counter[tuple[str, str]] = Counter()
         """Lines of the log by role (`worker`) and action."""
         self._counted: dict[str, Mapping[str, Any]] = {}
+        self._killed: set[Child] = set()
+        self.bad_ends: list[str] = []
+        """Processes that did not end with exit code 0, or not in time, after a SIGTERM."""
 
     @property
     def places(self) -> list[Place]:
@@ -100,12 +98,19 @@ class Cast:
         """SIGKILL; the place stays empty until `fill`."""
         if place.child is not None:
             place.child.stopping.set()
+            self._killed.add(place.child)
             send_signal(place.child, signal.SIGKILL)
 
     async def terminate(self, place: Place) -> None:
         """SIGTERM, and wait for the end; the place stays empty until `fill`."""
-        if place.child is not None:
-            await self._supervisor.stop([place.child], timeout_s=STOP_TIMEOUT_S)
+        await self._stop([place])
+
+    async def _stop(self, places: Sequence[Place]) -> None:
+        running = [place.child for place in places if place.child is not None and not place.child.ended.is_set()]
+        await self._supervisor.stop(running, timeout_s=STOP_TIMEOUT_S)
+        for child in running:
+            if child.exit_code and child not in self._killed:
+                self.bad_ends.append(f"{child.name}, told to stop, ended with {describe_exit(child.exit_code)}")
 
     def freeze(self, place: Place) -> Child | None:
         """SIGSTOP; the process that was stopped."""
@@ -124,8 +129,7 @@ class Cast:
     async def stop(self) -> None:
         """Workers first, so that nothing new comes; then consumers, who finish; then coordinators."""
         for places in (self.workers, [*self.consumers, *self.witness], self.coordinators):
-            children = [place.child for place in places if place.child is not None]
-            await self._supervisor.stop(children, timeout_s=STOP_TIMEOUT_S)
+            await self._stop(places)
 
     async def until_filled(self, timeout_s: float) -> bool:
         """Wait until a process runs in every place; False if that takes longer."""

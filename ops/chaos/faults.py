@@ -25,8 +25,19 @@ _OF_A_PLACE = re.compile("(.*)_(worker|consumer|coordinator)(_link)?")
 LINK_DELAY_S = 0.3
 ZOMBIE_POLL_S = 0.5
 BROKER_START_TIMEOUT_S = 90.0
-DEFAULT_WATERMARK = "0.4"
-"""RabbitMQ's own: 40 % of the machine's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """Commands that make an alarm, and that bring back RabbitMQ's own limit."""
+
+    alarming: tuple[str, ...]
+    usual: tuple[str, ...]
+
+
+_WATERMARK, _DISK_FREE = "set_vm_memory_high_watermark", "set_disk_free_limit"
+_MEMORY_LIMIT = _Limit((_WATERMARK, "absolute", "1MB"), (_WATERMARK, "0.4"))
+_DISK_LIMIT = _Limit((_DISK_FREE, "900000GB"), (_DISK_FREE, "50MB"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +69,27 @@ class Faults:
     spared_count: int = 0
     kills: list[Kill] = field(default_factory=list)
     freezes: list[Freeze] = field(default_factory=list)
+    struck_shards: set[int] = field(default_factory=set)
+    """Shards whose worker, or whose worker's link, was struck: it may not have read all that Discord sent."""
+    without_effect: list[Strike] = field(default_factory=list)
+
+    def begin_round(self) -> None:
+        """Forget what was noted of the round before."""
+        for noted in (self.kills, self.freezes, self.struck_shards, self.without_effect):
+            noted.clear()
 
     async def strike(self, strike: Strike) -> None:
         """Do one fault. Raises SimulatorFailedError or BrokerUnavailableError if that is impossible."""
         await asyncio.sleep(strike.offset_s)
         parsed = _OF_A_PLACE.fullmatch(strike.kind.value)
         if parsed is None:
-            await self._others()[strike.kind](strike)
+            if await self._others()[strike.kind](strike) == 0:
+                self.without_effect.append(strike)
             return
         verb, role, link = parsed.groups()
         place = self._place(role, strike.target)
+        if role == "worker":
+            self.struck_shards |= place.held
         self.note(f"  {strike.kind}: {place.name}, pid {place.pid}, holds {sorted(place.held)}")
         if not link:
             await self._on_process(verb, place, strike.duration_s)
@@ -78,12 +100,12 @@ class Faults:
 
     def _place(self, role: str, target: int) -> Place:
         cast = self.cast
-        if role != "worker":
-            return {"consumer": cast.consumers, "coordinator": cast.coordinators}[role][target]
-        spared = cast.workers[len(cast.workers) - self.spared_count :]
-        first = [place for place in cast.workers if place.held and place not in spared]
-        others = [place for place in cast.workers if not place.held and place not in spared]
-        return first[target % len(first)] if first else others[target % len(others)]
+        places = {"worker": cast.workers, "consumer": cast.consumers, "coordinator": cast.coordinators}[role]
+        candidates = places[: len(places) - self.spared_count] or places
+        candidates = [place for place in candidates if place.pid is not None] or candidates
+        if role == "worker":
+            candidates = [place for place in candidates if place.held] or candidates
+        return candidates[target % len(candidates)]
 
     async def _on_process(self, verb: str, place: Place, duration_s: float) -> None:
         match verb:
@@ -120,11 +142,13 @@ class Faults:
 
     # The broker and Discord
 
-    def _others(self) -> dict[Kind, Callable[[Strike], Awaitable[None]]]:
+    def _others(self) -> dict[Kind, Callable[[Strike], Awaitable[int | None]]]:
+        """How to do each, and whether it came to nothing (0)."""
         return {
             Kind.RESTART_BROKER: lambda _: self._own_node().restart(BROKER_START_TIMEOUT_S),
             Kind.KILL_BROKER: self._kill_broker,
-            Kind.ALARM: self._alarm,
+            Kind.ALARM: lambda strike: self._alarm(strike, _MEMORY_LIMIT),
+            Kind.DISK_ALARM: lambda strike: self._alarm(strike, _DISK_LIMIT),
             Kind.DROP: lambda strike: self.simulator.fault(kind="drop", shard=strike.shard),
             Kind.OP_7: lambda strike: self.simulator.fault(kind="reconnect", shard=strike.shard),
             Kind.OP_7_BEFORE_HELLO: self._op_7_before_hello,
@@ -147,23 +171,23 @@ class Faults:
         await asyncio.sleep(strike.duration_s)
         await self._own_node().start(BROKER_START_TIMEOUT_S)
 
-    async def _alarm(self, strike: Strike) -> None:
-        """RabbitMQ's memory alarm: whoever publishes is blocked."""
-        await self._own_node().ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    async def _alarm(self, strike: Strike, limit: _Limit) -> None:
+        """RabbitMQ's memory or disk alarm: whoever publishes is blocked."""
+        await self._own_node().ctl(*limit.alarming)
         try:
             await asyncio.sleep(strike.duration_s)
         finally:
-            await self._own_node().ctl("set_vm_memory_high_watermark", DEFAULT_WATERMARK)
+            await self._own_node().ctl(*limit.usual)
 
     async def _op_7_before_hello(self, strike: Strike) -> None:
         await self.simulator.fault(kind="reconnect", before_hello=True, count=2)
         await self.simulator.fault(kind="drop", shard=strike.shard)
 
-    async def _op_9(self, strike: Strike, *, resumable: bool) -> None:
-        await self.simulator.fault(kind="invalid_session", shard=strike.shard, resumable=resumable)
+    async def _op_9(self, strike: Strike, *, resumable: bool) -> int:
+        return await self.simulator.fault(kind="invalid_session", shard=strike.shard, resumable=resumable)
 
-    async def _close(self, strike: Strike) -> None:
-        await self.simulator.fault(kind="close", shard=strike.shard, code=int(strike.option))
+    async def _close(self, strike: Strike) -> int:
+        return await self.simulator.fault(kind="close", shard=strike.shard, code=int(strike.option))
 
     async def _dead_resume_host(self, strike: Strike) -> None:
         await self.simulator.fault(kind="resume_host", mode=strike.option)
@@ -173,14 +197,15 @@ class Faults:
         finally:
             await self.simulator.fault(kind="resume_host", mode="ok")
 
-    async def _withhold_acks(self, strike: Strike) -> None:
-        """Until the worker has called the connection a zombie and resumed, two of its heartbeats at most."""
+    async def _withhold_acks(self, strike: Strike) -> int:
+        """Until the worker has called the connection a zombie and resumed, two of its heartbeats at most; 0 if not."""
         limit_s = 2 * self.heartbeat_interval_s + 2.0
         before = await self._resume_count(strike.shard)
         await self.simulator.fault(kind="withhold_acks", shard=strike.shard, seconds=limit_s)
         give_up_at = time.monotonic() + limit_s
         while time.monotonic() < give_up_at and await self._resume_count(strike.shard) == before:  # noqa: ASYNC110
             await asyncio.sleep(ZOMBIE_POLL_S)  # only the simulator knows
+        return await self._resume_count(strike.shard) - before
 
     async def _stall_discord(self, strike: Strike) -> None:
         await self.simulator.fault(kind="stall", shard=strike.shard, seconds=strike.duration_s)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ops.chaos.outcome import Outcome
 from ops.chaos.report import make_report
-from ops.chaos.schedule import Kind, plan_round
+from ops.chaos.schedule import ON_CONNECTION_KINDS, Kind, plan_round
 from ops.chaos.settle import settle, watch_memory
 from ops.chaos.stage import open_stage
 
@@ -72,6 +72,7 @@ class Harness:
                     await self._report(stage, time.monotonic() - started_at, is_final=False)
         finally:
             watching.cancel()
+        outcome.is_complete = not stop.is_set()
         await stage.simulator.stop_traffic()
         outcome.duration_s = time.monotonic() - started_at
         await settle(stage, outcome, settings.size.shards)
@@ -103,20 +104,23 @@ class Harness:
         outcome.faults.update(strike.kind.value for strike in planned.strikes)
         strikes = "; ".join(map(str, planned.strikes))
         self._say(f"round {planned.number}: {strikes}")
-        faults.kills.clear()
-        faults.freezes.clear()
+        faults.begin_round()
+        copies = stage.judge.witness.duplicates.total()
         began_at = time.time()
         async with asyncio.TaskGroup() as group:
             for strike in planned.strikes:
                 group.create_task(faults.strike(strike), name=str(strike))
         stage.judge.freezes += faults.freezes
-        if planned.may_forfeit:
-            stage.judge.allow_forfeits(await stage.judge.look(), since=began_at)
+        unread = planned.unread_shards | faults.struck_shards
+        stage.judge.allow_forfeits(await stage.judge.look(), unread, since=began_at)
+        outcome.faults_without_effect += len(faults.without_effect)
         problem = await settle(stage, outcome, self._settings.size.shards)
         self._note_takeovers(stage, planned)
+        if problem is None and len(planned.strikes) == 1:
+            problem = _not_as_it_should(stage, planned, began_at, stage.judge.witness.duplicates.total() - copies)
         if problem:
             outcome.failed_rounds.append({"round": planned.number, "faults": strikes, "problem": problem})
-            self._say(f"round {planned.number} did NOT settle: {problem}")
+            self._say(f"round {planned.number} FAILED: {problem}")
         await asyncio.sleep(CALM_S)
 
     def _note_takeovers(self, stage: Stage, planned: Round) -> None:
@@ -128,3 +132,15 @@ class Harness:
             self.outcome.takeovers_s += found
         if found:
             self._say(f"  taken over in {', '.join(f'{one:.2f} s' for one in found)}")
+
+
+def _not_as_it_should(stage: Stage, planned: Round, began_at: float, copies: int) -> str | None:
+    """What one fault alone should have done and did not, or None; `copies`: of the witness, in the round."""
+    kind, shard = planned.strikes[0].kind, planned.strikes[0].shard
+    if stage.faults.without_effect:
+        return "the fault had no effect"
+    if kind in ON_CONNECTION_KINDS and not stage.judge.shakes_hands(shard, began_at):
+        return f"shard {shard} did not connect anew"
+    if kind is Kind.TERM_WORKER and copies:
+        return f"a hand-over was not exact: {copies} dispatches were published twice"
+    return None

@@ -16,6 +16,8 @@ from ops.chaos.verdict import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ops.chaos.faults import Freeze
     from ops.chaos.records import RecordFolder
     from ops.simulator_client import SimulatorClient
@@ -54,9 +56,13 @@ class Judge:
         self.doubled_shards |= doubled_shards(sessions)
         return sessions
 
-    def allow_forfeits(self, sessions: list[dict[str, Any]], *, since: float) -> None:
-        """Sessions that ended since then may have ended before anyone had read all of them."""
-        self._may_forfeit |= {one["session"] for one in sessions if one["ended_at"] and one["ended_at"] >= since}
+    def allow_forfeits(self, sessions: list[dict[str, Any]], shards: Collection[int], *, since: float) -> None:
+        """Sessions of `shards` that ended since then may have ended before anyone had read all of them."""
+        self._may_forfeit |= {
+            one["session"]
+            for one in sessions
+            if one["shard"] in shards and one["ended_at"] and one["ended_at"] >= since
+        }
 
     def ended(self, sessions: list[dict[str, Any]]) -> dict[str, EndedSession]:
         """The sessions that a fault ended, and up to where they must have been handled."""
@@ -81,6 +87,10 @@ class Judge:
                 if at < before and session_id not in hopeless and not is_forfeited:
                     count += f"{session_id}:{seq}" not in given_up
         return count
+
+    def shakes_hands(self, shard: int, since: float) -> bool:
+        """Whether a connection of the shard came to READY or RESUMED after that."""
+        return any(other == shard and at > since for other, at, _ in self.handshakes)
 
     def takeover_s(self, shard: int, killed_at: float) -> float | None:
         """From a kill to the READY or RESUMED of the next holder; None if there was none."""

@@ -37,8 +37,10 @@ class RecordFolder:
 def parse_record(line: str) -> HandledDispatch:
     """One line: `session:seq handled_at shard fencing_token flags`.
 
-    The flags are `-`, or `p` (replayed by Discord) and `d` (redelivered by the broker).
+    The flags are `-`, or `p` (replayed by Discord), `d` (redelivered by the broker) and `w` (the body is another one).
     """
     message_id, at, shard, token, flags = line.split()
     session_id, _, seq = message_id.rpartition(":")
-    return HandledDispatch(session_id, int(seq), float(at), int(shard), int(token), "p" in flags, "d" in flags)
+    return HandledDispatch(
+        session_id, int(seq), float(at), int(shard), int(token), "p" in flags, "d" in flags, "w" in flags
+    )

@@ -22,6 +22,9 @@ MUST_BE_NONE = (
     "doubled_shards",
     "failed_rounds",
     "crashes",
+    "bad_ends",
+    "unknown",
+    "misnamed",
 )
 OF_THE_TEST_BED = frozenset({"broker", "simulator"})
 """Their memory is reported; whether it is flat is not ours to promise (the simulator keeps its ledger)."""
@@ -36,6 +39,12 @@ def make_report(settings: ChaosSettings, outcome: Outcome, judge: Judge) -> dict
     explained = settings.size.shards + len(judge.ended(outcome.sessions))
     report: dict[str, Any] = {
         "seed": settings.seed,
+        "is_soak": settings.soak_s is not None,
+        "is_complete": outcome.is_complete,
+        "kinds": [kind.value for kind in settings.kinds],
+        "shards": settings.size.shards,
+        "offered_per_s": settings.rate * settings.size.shards,
+        "sent_per_s": _rounded(judge.handlers.sent_count / outcome.duration_s if outcome.duration_s else None),
         "rounds": outcome.rounds,
         "first_round": settings.first_round,
         "duration_s": round(outcome.duration_s, 1),
@@ -43,6 +52,8 @@ def make_report(settings: ChaosSettings, outcome: Outcome, judge: Judge) -> dict
         "handled": judge.handlers.handled_count,
         "lost": len(lost),
         "forfeited": len(forfeited),
+        "unknown": judge.handlers.unknown_count + judge.witness.unknown_count,
+        "misnamed": judge.handlers.misnamed_count + judge.witness.misnamed_count,
         "duplicated": judge.handlers.duplicates.total(),
         "duplicated_by_cause": dict(sorted(judge.handlers.duplicates.items())),
         "witness_duplicated_by_cause": dict(sorted(judge.witness.duplicates.items())),
@@ -66,6 +77,8 @@ def make_report(settings: ChaosSettings, outcome: Outcome, judge: Judge) -> dict
         "latency_p50_ms": _rounded(percentile(judge.handlers.latencies_ms, 0.50)),
         "latency_p99_ms": _rounded(percentile(judge.handlers.latencies_ms, 0.99)),
         "crashes": outcome.crashes,
+        "bad_ends": outcome.bad_ends,
+        "faults_without_effect": outcome.faults_without_effect,
         "faults": dict(sorted(outcome.faults.items())),
         "failed_rounds": outcome.failed_rounds,
         "memory_peak_mb": peaks_mb(outcome.memory),
@@ -79,9 +92,10 @@ def make_report(settings: ChaosSettings, outcome: Outcome, judge: Judge) -> dict
 def passes(report: dict[str, Any]) -> bool:
     """Nothing lost, reordered or stale, no rule of Discord's broken, no session given away, every round settled.
 
-    In a soak, memory must be flat, too.
+    The run was played to its end; in a soak, memory must be flat, too.
     """
-    return not any(report[name] for name in MUST_BE_NONE) and not report.get("memory_grown")
+    is_clean = not any(report[name] for name in MUST_BE_NONE) and not report.get("memory_grown")
+    return is_clean and bool(report["is_complete"])
 
 
 def _rounded(value: float | None) -> float | None:

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     RESTART_BROKER = "restart_broker"
     KILL_BROKER = "kill_broker"
     ALARM = "alarm"
+    DISK_ALARM = "disk_alarm"
     CUT_WORKER_LINK = "cut_worker_link"
     DELAY_WORKER_LINK = "delay_worker_link"
     STALL_WORKER_LINK = "stall_worker_link"
@@ -42,6 +43,10 @@ class Kind(StrEnum):
     DELAY_CONSUMER_LINK = "delay_consumer_link"
     STALL_CONSUMER_LINK = "stall_consumer_link"
     HALF_OPEN_CONSUMER_LINK = "half_open_consumer_link"
+    CUT_COORDINATOR_LINK = "cut_coordinator_link"
+    DELAY_COORDINATOR_LINK = "delay_coordinator_link"
+    STALL_COORDINATOR_LINK = "stall_coordinator_link"
+    HALF_OPEN_COORDINATOR_LINK = "half_open_coordinator_link"
     DROP = "drop"
     OP_7 = "op_7"
     OP_7_BEFORE_HELLO = "op_7_before_hello"
@@ -54,11 +59,13 @@ class Kind(StrEnum):
     STALL_DISCORD = "stall_discord"
 
 
-BROKER_KINDS = frozenset({Kind.RESTART_BROKER, Kind.KILL_BROKER, Kind.ALARM})
+BROKER_KINDS = frozenset({Kind.RESTART_BROKER, Kind.KILL_BROKER, Kind.ALARM, Kind.DISK_ALARM})
 NODE_KINDS = BROKER_KINDS
 """Need a broker of our own; impossible with AMQP_URL."""
 SESSION_ENDING_KINDS = frozenset({Kind.OP_9_NEW_SESSION, Kind.CLOSE_ENDING})
-HARMLESS_TO_WORKERS = ("_consumer", "_consumer_link", "_coordinator")
+ON_CONNECTION_KINDS = SESSION_ENDING_KINDS | {Kind.DROP, Kind.OP_7, Kind.OP_9_RESUMABLE, Kind.CLOSE}
+"""End one connection of a shard, which then comes back with a Resume or an Identify."""
+ON_WORKER = ("_worker", "_worker_link")
 
 # Fatal codes (4004, 4010 to 4014) stop a worker by design and are the business of other tests.
 RESUMABLE_CODES = (1000, 1001, 1011, 4000, 4001, 4002, 4005, 4008)
@@ -76,17 +83,29 @@ _DURATIONS: Mapping[Kind, tuple[float, float]] = {
     Kind.FREEZE_COORDINATOR: (32.0, 36.0),
     Kind.KILL_BROKER: (0.0, 4.0),
     Kind.ALARM: (2.0, 8.0),
+    Kind.DISK_ALARM: (2.0, 8.0),
     Kind.DELAY_WORKER_LINK: (3.0, 8.0),
     Kind.STALL_WORKER_LINK: (1.0, 20.0),
     Kind.HALF_OPEN_WORKER_LINK: (1.0, 20.0),
     Kind.DELAY_CONSUMER_LINK: (3.0, 8.0),
     Kind.STALL_CONSUMER_LINK: (1.0, 20.0),
     Kind.HALF_OPEN_CONSUMER_LINK: (1.0, 20.0),
+    Kind.DELAY_COORDINATOR_LINK: (3.0, 8.0),
+    Kind.STALL_COORDINATOR_LINK: (1.0, 20.0),
+    Kind.HALF_OPEN_COORDINATOR_LINK: (1.0, 20.0),
     Kind.DEAD_RESUME_HOST: (3.0, 8.0),
     Kind.STALL_DISCORD: (1.0, 6.0),
 }
 _RESTART_AFTER_S = (0.2, 2.0)
 """How long after a kill the next process of its kind starts."""
+
+
+def is_of_process(kind: Kind) -> bool:
+    """Whether it strikes a process or its link, not Discord or the broker."""
+    return any(role in kind.value for role in ("_worker", "_consumer", "_coordinator"))
+
+
+DISCORD_KINDS = frozenset(kind for kind in Kind if not is_of_process(kind) and kind not in BROKER_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +151,7 @@ class Strike:
     option: str = ""
 
     def __str__(self) -> str:
-        is_of_process = any(role in self.kind for role in ("_worker", "_consumer", "_coordinator"))
-        where = f"#{self.target}" if is_of_process else f"shard {self.shard}"
+        where = f"#{self.target}" if is_of_process(self.kind) else f"shard {self.shard}"
         option = f" {self.option}" if self.option else ""
         return f"{self.kind}{option} {where} +{self.offset_s:.2f} s for {self.duration_s:.1f} s"
 
@@ -151,18 +169,15 @@ class Round:
         return frozenset(strike.kind for strike in self.strikes)
 
     @property
-    def may_forfeit(self) -> bool:
-        """Whether a session may end by Discord's will while nobody could have read all of it.
+    def unread_shards(self) -> frozenset[int]:
+        """Shards of Discord's strikes in which nobody may have read all of a session before its end.
 
-        Alone, or beside what befalls consumers and coordinators only, the end of a session finds its worker alive and
-        connected: then all that was sent must be handled.
+        One that Discord alone strikes has a worker that lives and reads: it must publish all that was sent before
+        the end, also when the broker is away meanwhile. Two strikes at one shard may leave it without a connection.
+        What befalls workers and their links is not known from the schedule: see `Faults.struck_shards`.
         """
-        if Kind.FREEZE_WORKER in self.kinds:
-            return True  # its heartbeats may be missed before the broker has cut it
-        others = self.kinds - SESSION_ENDING_KINDS
-        if not self.kinds & SESSION_ENDING_KINDS:
-            return False
-        return len(self.strikes) > 1 and not all(kind.value.endswith(HARMLESS_TO_WORKERS) for kind in others)
+        hit = [strike.shard for strike in self.strikes if strike.kind in DISCORD_KINDS]
+        return frozenset(shard for shard in hit if hit.count(shard) > 1)
 
 
 class _Draws:
@@ -197,10 +212,10 @@ def plan_round(seed: int, number: int, kinds: Sequence[Kind], size: Size) -> Rou
     if number % 2 == 0:
         return Round(number, (_strike(draws, _in_turn(seed, number // 2, kinds), size),))
     first = _strike(draws, draws.pick(kinds), size)
-    others = [kind for kind in kinds if _goes_with(first.kind, kind)]
+    others = [kind for kind in kinds if _goes_with(first, kind, size)]
     if not others:
         return Round(number, (first,))
-    second = _strike(draws, draws.pick(others), size)
+    second = _elsewhere(_strike(draws, draws.pick(others), size), first, size)
     return Round(number, (first, replace(second, offset_s=draws.between(0.0, SECOND_STRIKE_WITHIN_S))))
 
 
@@ -211,8 +226,19 @@ def _in_turn(seed: int, turn: int, kinds: Sequence[Kind]) -> Kind:
     return order[place][1]
 
 
-def _goes_with(first: Kind, second: Kind) -> bool:
-    return first is not second and not {first, second} <= BROKER_KINDS
+def _goes_with(first: Strike, second: Kind, size: Size) -> bool:
+    """Two of a kind strike two processes or two shards."""
+    if first.kind is second and second not in BROKER_KINDS:
+        return (size.of_role(second) if is_of_process(second) else size.shards) > 1
+    return not {first.kind, second} <= BROKER_KINDS
+
+
+def _elsewhere(second: Strike, first: Strike, size: Size) -> Strike:
+    if second.kind is not first.kind:
+        return second
+    if is_of_process(second.kind):
+        return replace(second, target=(first.target + 1) % size.of_role(second.kind))
+    return replace(second, shard=(first.shard + 1) % size.shards)
 
 
 def _strike(draws: _Draws, kind: Kind, size: Size) -> Strike:

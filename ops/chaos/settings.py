@@ -27,8 +27,10 @@ class ChaosSettings:
     size: Size = field(default_factory=Size)
     soak_s: float | None = None
     amqp_url: str | None = None
-    heartbeat_s: float | None = None
-    """Discord's heartbeat interval, if the kinds of faults do not say it."""
+    heartbeat_s: float = 10.0
+    """Discord's heartbeat interval: one that comes late is a violation."""
+    session_timeout_s: float = 75.0
+    """Silence after which Discord ends a session: longer than a takeover from a frozen worker takes."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """For every process of the fleet."""
     worker_shards: str = "auto"
@@ -36,17 +38,6 @@ class ChaosSettings:
     replay_depth: int = 20_000
     has_links: bool = True
     """Whether proxies stand between the fleet and the broker; without them there are no faults of links."""
-
-    @property
-    def heartbeat_interval_s(self) -> float:
-        """Discord's heartbeat interval.
-
-        A frozen worker must not miss a heartbeat before the broker has cut it (15 s), so it is long in a run with
-        frozen workers: a quarter of it is the simulator's patience. Withheld ACKs are found out faster if it is short.
-        """
-        if self.heartbeat_s is not None:
-            return self.heartbeat_s
-        return 60.0 if Kind.FREEZE_WORKER in self.kinds else 5.0
 
 
 def read_settings(environment: Mapping[str, str], *, is_soak: bool = False) -> ChaosSettings:

@@ -83,7 +83,7 @@ async def open_stage(settings: ChaosSettings, directory: Path, note: Callable[[s
         size = settings.size
         links = await _open_links(stack, amqp_url, settings)
         _fill(cast, size, links[size.workers :], handlers, witness)
-        faults = Faults(cast, simulator, node, note, settings.heartbeat_interval_s, size.spared_count)
+        faults = Faults(cast, simulator, node, note, settings.heartbeat_s, size.spared_count)
         judge = Judge(simulator, handlers, witness)
         await _until_listening(fleet, Broker(amqp_url), settings)
         _start_workers(cast, settings, links)
@@ -114,9 +114,11 @@ def _environment(amqp_url: str) -> dict[str, str]:
 
 def _simulator_options(settings: ChaosSettings) -> tuple[str, ...]:
     shards = str(settings.size.shards)
-    interval_ms = str(int(settings.heartbeat_interval_s * 1000))
+    interval_ms = str(int(settings.heartbeat_s * 1000))
+    buckets = str(max(1, settings.size.shards // 2))  # two shards share an identify bucket, so that its window counts
     return (
-        *("--shards", shards, "--max-concurrency", shards, "--heartbeat-interval-ms", interval_ms),
+        *("--shards", shards, "--max-concurrency", buckets, "--heartbeat-interval-ms", interval_ms),
+        *("--session-timeout-s", str(settings.session_timeout_s)),
         *("--guilds", "40", "--large-guilds", "0", "--seed", str(settings.seed)),
         *("--replay-age-s", str(settings.replay_age_s), "--replay-depth", str(settings.replay_depth)),
     )
@@ -125,8 +127,8 @@ def _simulator_options(settings: ChaosSettings) -> tuple[str, ...]:
 async def _open_links(
     stack: contextlib.AsyncExitStack, amqp_url: str, settings: ChaosSettings
 ) -> Sequence[TcpProxy | None]:
-    """For each worker, then for each consumer."""
-    count = settings.size.workers + settings.size.consumers
+    """For each worker, then for each consumer and each coordinator."""
+    count = settings.size.workers + settings.size.consumers + settings.size.coordinators
     if not settings.has_links:
         return [None] * count
     return [await stack.enter_async_context(TcpProxy(amqp_url)) for _ in range(count)]
@@ -138,7 +140,8 @@ def _fill(
     """Coordinators and consumers; the witness has no proxy, because nothing is to happen to it alone."""
     bot = ("--entrypoint", "recording_bot:setup", "--entrypoint-dir", str(EXAMPLES), "--group")
     for number in range(size.coordinators):
-        cast.add(cast.coordinators, Place(f"coordinator {number + 1}", "gw-coordinator"))
+        link = links[size.consumers + number]
+        cast.add(cast.coordinators, Place(f"coordinator {number + 1}", "gw-coordinator", link=link))
     of_witness = {"RECORD_DIR": str(witness.directory), "WITNESS_GROUP": WITNESS_GROUP}
     cast.add(cast.witness, Place("witness", "python", ("-m", "ops.chaos.witness"), of_witness))
     record = {"RECORD_DIR": str(handlers.directory)}

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ops.chaos.verdict import HandledDispatch, SentDispatch
 
 
+LATE_S = 0.2
+"""Records of two processes are read one after the other, so their order within a moment says nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Repetition:
     """A dispatch that was handled once more, at `at`; `was_replayed` says that Discord sent it again."""
@@ -37,6 +41,9 @@ class Timeline:
         self.repetitions: list[Repetition] = []
         self.tokens: defaultdict[int, set[int]] = defaultdict(set)
         """By shard, the fencing tokens that were seen."""
+        self._successors: dict[int, tuple[int, float]] = {}
+        self.late_count = 0
+        """How many were handled first, and only when their shard's next holder had been heard for a while."""
         self.newest_sent_at = 0.0
         """When the newest dispatch that was handled had been sent."""
 
@@ -47,6 +54,11 @@ class Timeline:
     def on_handled(self, record: HandledDispatch, *, sent_at: float, is_first: bool) -> None:
         """A line of a handler's record."""
         self.tokens[record.shard].add(record.fencing_token)
+        token, heard_at = self._successors.get(record.shard, (0, 0.0))
+        if record.fencing_token > token:
+            self._successors[record.shard] = (record.fencing_token, record.at)
+        elif record.fencing_token < token and is_first:
+            self.late_count += record.at > heard_at + LATE_S
         self.newest_sent_at = max(self.newest_sent_at, sent_at)
         if is_first:
             self._handled[record.shard].append(record.at)

@@ -53,6 +53,8 @@ class HandledDispatch:
     fencing_token: int
     replayed: bool
     redelivered: bool
+    misnamed: bool = False
+    """The body is not the dispatch that the id names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +101,13 @@ class Comparison:
     """One consumer group's record against the ledger. Rows and records may come in any interleaving.
 
     `duplicates` counts second handlings by cause; `reordered` and `stale` make sense for a group of one process that
-    is never killed. What `is_exempt(message_id)` names is nobody's to handle, and left out.
+    is never killed. `misnamed_count`: records of another shard or body than the ledger's. What `is_exempt(message_id)`
+    names is nobody's to handle, and left out.
     """
 
     sent_count: int = 0
     handled_count: int = 0
+    misnamed_count: int = 0
     reordered_count: int = 0
     stale_count: int = 0
     duplicates: Counter[str] = field(default_factory=Counter)
@@ -144,6 +148,7 @@ class Comparison:
 
     def _handle(self, session: _Session, record: HandledDispatch) -> None:
         kind = session.sent[record.seq]
+        self.misnamed_count += record.misnamed or record.shard != session.shard
         if kind == _NOT_SENT:
             return  # READY, RESUMED, or exempt
         if self.watcher is not None:
@@ -177,6 +182,11 @@ class Comparison:
         if record.fencing_token < newest and not record.redelivered:
             self.stale_count += 1
         self._tokens[key] = max(newest, record.fencing_token)
+
+    @property
+    def unknown_count(self) -> int:
+        """How many records name a dispatch that the ledger does not have (yet)."""
+        return len(self._early)
 
     # What is missing
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 60.0
 PREFETCH_COUNT = 500
+_SEQ = re.compile(rb'"s":(\d+)')
 
 # What gw-sim sends; a type that is missing here shows as lost.
 EVENT_TYPES = frozenset({
@@ -53,9 +55,14 @@ class Witness:
 
 
 def line_of(delivery: Delivery, at: float) -> str:
-    """`message_id at shard fencing_token flags`, as the recording bot writes it with RECORD_DETAILS."""
+    """`message_id at shard fencing_token flags`, as the recording bot writes it with RECORD_DETAILS.
+
+    And the flag `w` if the body is not the dispatch that the id names.
+    """
     headers = delivery.headers
-    flags = "p" * bool(headers["replayed"]) + "d" * delivery.is_redelivered or "-"
+    named = _SEQ.search(delivery.body)
+    is_misnamed = named is None or not str(delivery.message_id).endswith(f":{named[1].decode()}")
+    flags = "p" * bool(headers["replayed"]) + "d" * delivery.is_redelivered + "w" * is_misnamed or "-"
     return f"{delivery.message_id} {at:.6f} {headers['shard']} {headers['fencing_token']} {flags}"
 
 

@@ -78,7 +78,7 @@ def with_roles(held_before: Held, guild_id: int, *names: str) -> Held:
 
 
 @pytest.mark.timeout(300)
-async def test_a_process_that_starts_late_and_after_a_takeover_has_a_complete_and_fresh_cache(
+async def test_promise_5a_a_process_that_starts_late_and_after_a_takeover_has_a_complete_and_fresh_cache(
     stage: Stage, broker_url: str, namespace: str
 ) -> None:
     await stage.start("--shards", "2", "--max-concurrency", "2", consumer_count=0)

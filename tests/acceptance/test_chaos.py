@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 SIZE = Size(shards=2, workers=3, consumers=2, coordinators=2)
 FLEET = (Kind.KILL_WORKER, Kind.TERM_WORKER, Kind.KILL_CONSUMER, Kind.KILL_COORDINATOR)
+OF_A_QUIET_MACHINE = re.compile(r"\w+(_ms|_s|_rate|_ratio|_share) is ")
+"""Bounds on times and rates are for a machine with nothing else to do."""
 DISCORD_AND_LINKS = (Kind.OP_7, Kind.OP_9_NEW_SESSION, Kind.CLOSE_ENDING, Kind.CUT_WORKER_LINK, Kind.CUT_CONSUMER_LINK)
 
 
@@ -67,8 +70,9 @@ async def test_a_short_reliability_run_measures_what_a_long_one_does(
 
     report = await Runner(settings, tmp_path, print).run(asyncio.Event())
 
-    _expect_nothing_wrong({**report, "passed": True})  # bounds on times are for a machine with nothing else to do
-    assert [sentence for sentence in report["bounds_broken"] if "not" in sentence] == []
+    _expect_nothing_wrong({**report, "passed": True})
+    broken = [sentence for sentence in report["bounds_broken"] if not OF_A_QUIET_MACHINE.match(sentence)]
+    assert broken == []
     rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["row"] for row in rows] == ["start", "round", "round", "report"]
     assert rows[-1]["is_final"]

@@ -128,7 +128,7 @@ def guild_of_shard_0() -> int:
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-async def test_every_command_of_four_processes_ends_while_two_workers_are_killed(broker_url: str) -> None:
+async def test_promise_8_every_command_of_four_processes_ends_while_two_workers_are_killed(broker_url: str) -> None:
     result = await gateway_commands.measure(broker_url, rate=60, seconds=10)
     assert result["offered"] > 100
     assert (result["unanswered"], result["untyped"]) == (0, 0), result

@@ -32,13 +32,6 @@ class Judge:
         self._whole_up_to: dict[str, int] = {}
         self._taken_beyond: dict[str, set[int]] = {}
         self._streamed: dict[int, Checkpoint] = {}
-        self.dispatch_count = 0
-        self.replay_count = 0
-
-    @property
-    def grant_count(self) -> int:
-        """Leases that reached a reply."""
-        return sum(len(tokens) for tokens in self._granted_tokens.values())
 
     def whole_up_to(self, session_id: str) -> int:
         """The seq up to which the broker took every dispatch of a session."""
@@ -73,8 +66,6 @@ class Judge:
         missing = [one for one in range(whole + 1, seq) if one not in beyond and self._are_alike(session_id, one, seq)]
         if missing:
             raise ViolationError(f"{process.name} published {letter.message_id}, but not {missing} before it")
-        self.dispatch_count += 1
-        self.replay_count += seq <= whole or seq in beyond
         beyond.add(seq)
         while whole + 1 in beyond:
             whole += 1

@@ -254,7 +254,11 @@ class Pool:
     def says(self, kind: str, **options: Any) -> str:
         """The text with which an interaction is answered, deferred or not."""
         sent = self.send(kind, **options)
-        text: str = eventually(lambda: self._text(sent), f"{kind} {options} gets a text: {self.errors()}")
+        return self.text_of(sent)
+
+    def text_of(self, sent: dict[str, Any]) -> str:
+        """The text of the one answer to an interaction, deferred or not."""
+        text: str = eventually(lambda: self._text(sent), f"{sent['id']} gets a text: {self.errors()}")
         assert self.accepted(sent["id"]) == 1
         return text
 

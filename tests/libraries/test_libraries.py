@@ -66,7 +66,7 @@ def test_an_option_is_completed(pool: Pool) -> None:
     assert [choice["value"] for choice in answer["data"]["choices"]] == ["Ada", "Alan"]
 
 
-def test_with_one_process_killed_and_one_added_each_interaction_is_answered_exactly_once(pool: Pool) -> None:
+def test_promise_5d_with_one_process_killed_and_one_added_each_interaction_is_answered_once(pool: Pool) -> None:
     """In the middle of these tests: what stands below runs with the pool that this one leaves."""
     size = len(pool.processes)
     flow = Flow(pool)
@@ -97,6 +97,14 @@ def test_a_permission_check_lets_some_in_and_refuses_others(pool: Pool) -> None:
 
 def test_a_deferred_answer_is_completed(pool: Pool) -> None:
     assert pool.says("slash", name="slow") == "here it is"
+
+
+def test_a_process_that_stops_first_completes_what_it_deferred(pool: Pool) -> None:
+    sent = [pool.send("slash", name="slow") for _ in range(2 * len(pool.processes))]
+    eventually(lambda: all(pool.accepted(one["id"]) for one in sent), "all are deferred")
+    assert pool.processes.pop(0).stop() == 0
+    assert {pool.text_of(one) for one in sent} == {"here it is"}
+    pool.add()
 
 
 def test_user_and_message_commands_get_their_target(pool: Pool) -> None:

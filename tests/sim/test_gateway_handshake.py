@@ -161,6 +161,20 @@ async def test_a_missed_heartbeat_ends_the_session_with_4009(start_sim: StartSim
     assert sim.get("/sessions")[0]["state"] == "ended"
 
 
+async def test_a_missed_heartbeat_is_one_violation_and_the_session_lives_on_up_to_its_timeout(
+    start_sim: StartSim,
+) -> None:
+    sim = start_sim(
+        "--guilds", "1", "--large-guilds", "0", "--heartbeat-interval-ms", "100", "--session-timeout-s", "3.5"
+    )
+    async with GatewayClient(sim.gateway_url) as client:
+        await client.start()
+        sim.wait(lambda: sim.rules_broken() == ["heartbeat_missed"], "a missed heartbeat")
+        assert sim.get("/sessions")[0]["state"] == "connected"
+        assert await client.close_code() == 4009
+    assert sim.rules_broken() == ["heartbeat_missed"]
+
+
 async def test_a_heartbeat_with_a_seq_that_was_never_sent_is_a_violation(sim: Sim) -> None:
     async with GatewayClient(sim.gateway_url) as client:
         await client.start()

@@ -6,7 +6,7 @@ import pytest
 
 from ops.chaos.report import MUST_BE_NONE, passes
 
-CLEAN = dict.fromkeys(MUST_BE_NONE, 0)
+CLEAN = {**dict.fromkeys(MUST_BE_NONE, 0), "is_complete": True}
 
 
 def test_a_run_in_which_nothing_went_wrong_passes() -> None:
@@ -17,6 +17,10 @@ def test_a_run_in_which_nothing_went_wrong_passes() -> None:
 @pytest.mark.parametrize("name", MUST_BE_NONE)
 def test_whatever_goes_wrong_fails_the_run(name: str) -> None:
     assert not passes({**CLEAN, name: 1})
+
+
+def test_a_run_that_was_told_to_stop_before_its_end_does_not_pass() -> None:
+    assert not passes({**CLEAN, "is_complete": False})
 
 
 def test_memory_that_grew_fails_a_soak() -> None:

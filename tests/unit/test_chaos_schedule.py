@@ -37,11 +37,11 @@ def test_a_round_hits_only_what_is_there(seed: int, number: int, spared: int) ->
 
 
 @given(seed=st.integers(0, 2**53), number=st.integers(0, 5_000).map(lambda half: 2 * half + 1))
-def test_a_pair_has_two_kinds_and_at_most_one_is_the_brokers(seed: int, number: int) -> None:
+def test_of_a_pair_at_most_one_is_the_brokers(seed: int, number: int) -> None:
     planned = plan_round(seed, number, ALL, SIZE)
 
-    assert len(planned.kinds) == 2
-    assert len(planned.kinds & BROKER_KINDS) <= 1
+    assert len(planned.strikes) == 2
+    assert sum(strike.kind in BROKER_KINDS for strike in planned.strikes) <= 1
 
 
 def test_with_one_kind_every_round_is_single() -> None:
@@ -67,21 +67,35 @@ def test_without_any_kind_there_is_no_round() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "may_forfeit"),
+    ("strikes", "unread"),
     [
-        ((Kind.OP_9_NEW_SESSION,), False),
-        ((Kind.OP_9_NEW_SESSION, Kind.KILL_CONSUMER), False),
-        ((Kind.CLOSE_ENDING, Kind.KILL_COORDINATOR), False),
-        ((Kind.CLOSE_ENDING, Kind.CUT_CONSUMER_LINK), False),
-        ((Kind.CLOSE_ENDING, Kind.KILL_WORKER), True),
-        ((Kind.OP_9_NEW_SESSION, Kind.CUT_WORKER_LINK), True),
-        ((Kind.FREEZE_WORKER,), True),
-        ((Kind.KILL_WORKER, Kind.KILL_BROKER), False),
+        ([(Kind.OP_9_NEW_SESSION, 0)], set()),
+        ([(Kind.CLOSE_ENDING, 0), (Kind.KILL_BROKER, 0)], set()),
+        ([(Kind.CLOSE_ENDING, 0), (Kind.CUT_WORKER_LINK, 0)], set()),
+        ([(Kind.OP_9_NEW_SESSION, 0), (Kind.DROP, 1)], set()),
+        ([(Kind.OP_9_NEW_SESSION, 1), (Kind.DROP, 1)], {1}),
     ],
 )
-def test_a_session_is_forfeited_only_if_its_worker_may_not_have_read_it(
-    kinds: tuple[Kind, ...], may_forfeit: bool
+def test_the_end_of_a_session_excuses_nothing_unless_something_else_befell_its_shard(
+    strikes: list[tuple[Kind, int]], unread: set[int]
 ) -> None:
-    strikes = tuple(Strike(kind, 0.0, 0, 0, 1.0) for kind in kinds)
+    planned = Round(0, tuple(Strike(kind, 0.0, 0, shard, 1.0) for kind, shard in strikes))
 
-    assert Round(0, strikes).may_forfeit is may_forfeit
+    assert planned.unread_shards == unread
+
+
+def test_two_of_a_kind_strike_two_processes_or_two_shards() -> None:
+    rounds = [plan_round(seed, 1, [Kind.KILL_WORKER, Kind.CLOSE], SIZE) for seed in range(40)]
+    twins = [one.strikes for one in rounds if len(one.kinds) == 1]
+
+    assert {strikes[0].kind for strikes in twins} == {Kind.KILL_WORKER, Kind.CLOSE}
+    for first, second in twins:
+        place = "target" if first.kind is Kind.KILL_WORKER else "shard"
+        assert getattr(first, place) != getattr(second, place)
+
+
+def test_the_broker_is_struck_once_and_one_spared_process_is_never_struck_twice() -> None:
+    lonely = Size(coordinators=2, spared_count=1)
+    for seed in range(20):
+        assert len(plan_round(seed, 1, [Kind.KILL_BROKER, Kind.ALARM], SIZE).strikes) == 1
+        assert len(plan_round(seed, 1, [Kind.KILL_COORDINATOR, Kind.PAUSE_COORDINATOR], lonely).kinds) == 2

@@ -57,6 +57,14 @@ def test_what_was_sent_before_a_kill_is_counted_for_its_shards_only(timeline: Ti
     assert timeline.sent_count([0, 1], 1.85, 2.0) == 2
 
 
+def test_what_a_former_holder_published_is_late_when_its_successor_was_heard_long_before(timeline: Timeline) -> None:
+    for at, token, is_first in ((1.0, 7, True), (2.0, 8, True), (2.1, 7, True), (3.0, 7, True), (3.1, 7, False)):
+        record = HandledDispatch("s", 1, at, 0, token, replayed=False, redelivered=True)
+        timeline.on_handled(record, sent_at=0.5, is_first=is_first)
+
+    assert timeline.late_count == 1
+
+
 def test_the_newest_that_was_handled_is_known_by_when_it_was_sent(timeline: Timeline) -> None:
     handle(timeline, 4.0, 3.0)
 

@@ -47,6 +47,16 @@ def test_a_record_may_come_before_its_row_of_the_ledger() -> None:
     assert comparison.missing_ids({}) == ({"s:2"}, set())
 
 
+def test_what_the_ledger_never_had_is_unknown_and_what_names_another_dispatch_is_misnamed() -> None:
+    comparison = Comparison()
+    comparison.add_sent(sent(1, 2, 3))
+    of_another_shard = HandledDispatch("s", 2, 2.0, 1, 1, replayed=False, redelivered=False)
+    with_another_body = HandledDispatch("s", 3, 2.0, 0, 1, replayed=False, redelivered=False, misnamed=True)
+    comparison.add_handled([*handled(1), of_another_shard, with_another_body, *handled(9), *handled(1, session="t")])
+
+    assert (comparison.unknown_count, comparison.misnamed_count) == (2, 2)
+
+
 def test_ready_and_resumed_belong_to_a_connection_and_are_left_out() -> None:
     comparison = Comparison()
     comparison.add_sent([*sent(1, event_type="READY"), *sent(2), *sent(3, event_type="RESUMED")])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consumers.lane import Lane
 from consumers.limits import TypeLimits
 from eventbus.amqp.deliveries import Delivery
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def delivery(name: str, event_type: str = "MESSAGE_CREATE") -> Delivery:
@@ -45,6 +48,23 @@ class Started:
         async with asyncio.timeout(30):
             while len(self.names) < count:  # noqa: ASYNC110 - every turn of the loop counts
                 await asyncio.sleep(0)
+
+
+async def test_a_lane_whose_handlers_do_not_end_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("consumers.lane.FULL_S", 0.01)
+    started = Started()
+    for number in range(99):
+        started.events.take(delivery(f"m{number}"))
+    await asyncio.sleep(0.05)
+    assert caplog.records == []
+    for number in range(99, 101):
+        started.events.take(delivery(f"m{number}"))
+    await asyncio.sleep(0.05)
+    assert [record.__dict__["action"] for record in caplog.records] == ["lane_full"]
+    assert caplog.records[0].__dict__["lane"] == "events"
+    await started.end()
 
 
 async def test_an_interaction_passes_a_full_lane() -> None:

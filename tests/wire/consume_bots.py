@@ -84,7 +84,7 @@ async def obey(bot: Bot, word: str) -> None:
             os._exit(9)
         case "close":
             await bot.close()
-        case "subscribe":
+        case "subscribe" if not bot.get_listeners(hikari.TypingEvent):
             bot.subscribe(hikari.TypingEvent, on_typing)
         case "unsubscribe":
             bot.unsubscribe(hikari.TypingEvent, on_typing)

@@ -63,6 +63,44 @@ async def test_listeners_that_come_and_go_change_the_bindings(rig: Rig) -> None:
     await eventually(is_unwanted)
 
 
+async def test_a_listener_that_goes_takes_nothing_from_the_other_processes(rig: Rig) -> None:
+    pids = {(await rig.started()).pid, (await rig.started()).pid}
+
+    async def have_both_subscribed() -> bool:
+        await rig.say("subscribe")
+        return {entry["pid"] for entry in rig.recorded("end", content="subscribe")} == pids
+
+    await eventually(have_both_subscribed)
+    await rig.say("unsubscribe")
+    (gone,) = {entry["pid"] for entry in await rig.until_recorded("end", content="unsubscribe")}
+
+    async def is_heard() -> bool:
+        assert await rig.is_wanted("TYPING_START", typing(1))
+        return bool(rig.recorded("typing", pid=(pids - {gone}).pop()))
+
+    await eventually(is_heard)
+
+
+async def test_what_an_earlier_release_listened_to_is_unbound_by_the_only_process(rig: Rig) -> None:
+    former = await rig.started()
+    await rig.say("subscribe")
+
+    async def is_wanted() -> bool:
+        return await rig.is_wanted("TYPING_START", typing(7))
+
+    async def is_unwanted() -> bool:
+        return not await is_wanted()
+
+    await eventually(is_wanted)
+    assert await former.stop() == 0
+    process = await rig.started()
+    assert await is_wanted()
+    await process.until_logged("unwanted_type")
+    await rig.say("subscribe")  # any change of the bindings, or a minute
+    await rig.say("unsubscribe")
+    await eventually(is_unwanted)
+
+
 async def test_interactions_have_a_lane_of_their_own(rig: Rig) -> None:
     await rig.started("--prefetch", "2")
     for _ in range(5):

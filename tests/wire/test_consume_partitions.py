@@ -78,7 +78,9 @@ def taken(process: ConsumeProcess) -> list[int]:
     return sorted(has)
 
 
-async def test_partitions_move_evenly_and_the_order_of_a_guild_is_kept_when_processes_come_go_and_die(rig: Rig) -> None:
+async def test_promise_5c_partitions_move_evenly_and_a_guild_keeps_its_order_when_processes_come_go_and_die(
+    rig: Rig,
+) -> None:
     first = await rig.started(**GUILD)
     await eventually(lambda: taken(first) == [0, 1, 2, 3])
     await send(rig, 200)

@@ -54,7 +54,7 @@ async def grouped(rig: Rig) -> AsyncIterator[None]:
 
 
 @pytest.mark.long
-async def test_each_wait_gets_its_own_event_and_leaves_no_binding(rig: Rig) -> None:
+async def test_promise_5b_each_wait_gets_its_own_event_and_leaves_no_binding(rig: Rig) -> None:
     environment = dict(os.environ) | rig.fleet.environment | {"GW_GROUP": rig.group}
     result = await measure(environment, ROUNDS)
     silent_count = ROUNDS // 10

@@ -19,17 +19,27 @@ AT_ONCE = 2
 TAKEOVER_TIMEOUT_S = 90.0
 AFTER_TAKEOVER_S = 0.5
 """The successor publishes before the former holder wakes up."""
-HEARTBEAT_S = 120.0
-"""A quarter of it is the simulator's patience, which must be longer than a takeover from a frozen worker (20 s)."""
+HOARD_S = 1.0
+"""How long the consumer is given dispatches that it does not handle."""
+SESSION_TIMEOUT_S = 150.0
+"""Longer than a takeover from a frozen worker takes: else Discord ends the session before."""
 
 
 class Freezes:
-    """A round freezes two holders of different shards at once, which saves half of the time; each counts."""
+    """A round freezes two holders of different shards at once, which saves half of the time; each counts.
 
-    bounds = (Bound("confirmed_but_dropped", most=0), Bound("still_held_after_thaw", most=0))
+    A consumer is frozen before them and killed after the takeover: what it was given comes late, under the former
+    holders' fencing tokens, to one that has heard of the successors.
+    """
+
+    bounds = (
+        Bound("confirmed_but_dropped", most=0),
+        Bound("handled_after_the_takeover", least=1),
+        Bound("still_held_after_thaw", most=0),
+    )
 
     def __init__(self, count: int, fleet: ChaosSettings) -> None:
-        self.settings = replace(fleet, heartbeat_s=HEARTBEAT_S)
+        self.settings = replace(fleet, session_timeout_s=SESSION_TIMEOUT_S)
         self._count = count
         self._freeze_count = 0
         self._takeovers_s: list[float] = []
@@ -48,6 +58,9 @@ class Freezes:
         victims = scene.holders()[: min(AT_ONCE, self._count - self._freeze_count)]
         await scene.room_for(victims)
         former = {victim.name: frozenset(victim.held) for victim in victims}
+        hoarder = scene.cast.consumers[scene.outcome.rounds % len(scene.cast.consumers)]
+        scene.cast.freeze(hoarder)
+        await scene.pause(HOARD_S)
         began_at = time.time()
         freezes = [self._freeze(scene, victim) for victim in victims]
         try:
@@ -55,6 +68,7 @@ class Freezes:
             takeovers = await scene.resumed(shards, began_at, timeout_s=TAKEOVER_TIMEOUT_S)
             await scene.pause(AFTER_TAKEOVER_S)
         finally:
+            scene.cast.kill(hoarder)
             for victim, freeze in zip(victims, freezes, strict=True):
                 scene.cast.thaw(victim, victim.child)
                 freeze.ended_at = time.time()
@@ -64,6 +78,8 @@ class Freezes:
             timeout_s=TAKEOVER_TIMEOUT_S,
         )
         await scene.settle()
+        scene.cast.fill(hoarder)
+        await scene.until_ready([hoarder])
         self._freeze_count += len(victims)
         self._takeovers_s += takeovers.values()
         return {
@@ -96,6 +112,7 @@ class Freezes:
             "freezes": self._freeze_count,
             **spread(self._takeovers_s, "taken_over", "s"),
             "confirmed_but_dropped": len(unhandled - unseen),
+            "handled_after_the_takeover": scene.handlers.late_count,
             "copies_of_former_holders_dropped": scene.cast.counted("former_holder_dropped"),
             "other_copies_dropped": scene.cast.counted("duplicates_dropped"),
             "still_held_after_thaw": self._still_held,

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 FULL_COUNT = 100
 WINDOW_S = 2.0
-"""A gap is looked for in that time from the SIGTERM on, and in times as long without any hand-over."""
+"""A gap is looked for in times as long without any hand-over."""
+AFTER_RESUMED_S = 0.5
+"""A gap of a shard that moved is looked for from the SIGTERM until so long after it was resumed."""
 QUIET_S = 30.0
 
 
@@ -22,6 +24,7 @@ class HandOvers:
 
     bounds = (
         Bound("gap_p99_ms", most=500.0),
+        Bound("gaps_not_measured", most=0),
         Bound("duplicated_by_witness", most=0),
         Bound("duplicated_by_handlers", most=0),
     )
@@ -31,6 +34,7 @@ class HandOvers:
         self._count = count
         self._round_count = 0
         self._quiet_s = min(QUIET_S, 3.0 * count)
+        self._moved_count = 0
         self._gaps_ms: list[float] = []
         self._other_gaps_ms: list[float] = []
         self._quiet_gaps_ms: list[float] = []
@@ -48,7 +52,7 @@ class HandOvers:
         await scene.settle()
         for number in range(int(self._quiet_s / WINDOW_S)):
             since = began_at + number * WINDOW_S
-            self._quiet_gaps_ms += _gaps_ms(scene, range(self.settings.size.shards), since)
+            self._quiet_gaps_ms += _gaps_ms(scene, range(self.settings.size.shards), since, WINDOW_S)
 
     async def round(self, scene: Scene) -> dict[str, Any]:
         """Hand over all that a worker holds; start it again when the window is over."""
@@ -58,13 +62,15 @@ class HandOvers:
         shards = frozenset(leaver.held)
         began_at = time.time()
         await scene.cast.terminate(leaver)
-        await scene.resumed(shards, began_at)
-        await scene.pause(began_at + WINDOW_S - time.time())
+        resumed = await scene.resumed(shards, began_at)
+        window_s = max(WINDOW_S, *(seconds + AFTER_RESUMED_S for seconds in resumed.values()))
+        await scene.pause(began_at + window_s - time.time())
         await scene.settle()
-        gaps_ms = _gaps_ms(scene, shards, began_at)
+        gaps_ms = _gaps_ms(scene, shards, began_at, window_s)
         others = frozenset(range(self.settings.size.shards)) - shards
+        self._moved_count += len(shards)
         self._gaps_ms += gaps_ms
-        self._other_gaps_ms += _gaps_ms(scene, others, began_at)
+        self._other_gaps_ms += _gaps_ms(scene, others, began_at, window_s)
         self._round_count += 1
         scene.cast.fill(leaver)
         await scene.until_ready([leaver])
@@ -77,7 +83,8 @@ class HandOvers:
         """Gaps of the shards that moved, of those that did not at the same times, and of all in quiet time."""
         return {
             "workers_handed_over": self._round_count,
-            "shards_handed_over": len(self._gaps_ms),
+            "shards_handed_over": self._moved_count,
+            "gaps_not_measured": self._moved_count - len(self._gaps_ms),
             "duplicated_by_witness": scene.judge.witness.duplicates.total(),
             "duplicated_by_handlers": scene.judge.handlers.duplicates.total(),
             **spread(self._gaps_ms, "gap", "ms", digits=1),
@@ -86,6 +93,6 @@ class HandOvers:
         }
 
 
-def _gaps_ms(scene: Scene, shards: range | frozenset[int], since: float) -> list[float]:
-    gaps = (scene.witness.largest_gap_s(shard, since, since + WINDOW_S) for shard in sorted(shards))
+def _gaps_ms(scene: Scene, shards: range | frozenset[int], since: float, window_s: float) -> list[float]:
+    gaps = (scene.witness.largest_gap_s(shard, since, since + window_s) for shard in sorted(shards))
     return [round(1000 * gap, 1) for gap in gaps if gap is not None]

@@ -111,6 +111,7 @@ class Runner:
         stage, outcome = scene.stage, self._outcome
         outcome.duration_s = time.monotonic() - self._started_at
         try:
+            outcome.is_complete = scenario.is_done
             await stage.simulator.stop_traffic()
             timeout_s = SETTLE_TIMEOUT_S if scene.stop.is_set() else LAST_SETTLE_S
             problem = await settle(stage, outcome, scenario.settings.size.shards, timeout_s=timeout_s)

@@ -94,6 +94,7 @@ async def once(context: arc.GatewayContext) -> None:
 @arc.slash_command("slow", "Takes its time")
 async def slow(context: arc.GatewayContext) -> None:
     await context.defer()
+    await contract.take_time()
     await context.respond("here it is")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -12,6 +13,7 @@ NEEDED = hikari.Permissions.MANAGE_GUILD
 REFUSAL = "you may not"
 TOO_SOON = "too soon"
 COOLDOWN_S = 600
+SLOW_S = 1.0
 
 _log = logging.getLogger("bot")
 
@@ -36,6 +38,10 @@ def panel(rest: hikari.api.RESTClient) -> list[Any]:
 
 def feedback_row(rest: hikari.api.RESTClient) -> Any:
     return rest.build_modal_action_row().add_text_input("text", "Text")
+
+
+async def take_time() -> None:
+    await asyncio.sleep(SLOW_S)
 
 
 async def answer_component_or_modal(interaction: object) -> None:

@@ -95,6 +95,7 @@ async def once(context: crescent.Context) -> None:
 @crescent.command(name="slow", description="Takes its time")
 async def slow(context: crescent.Context) -> None:
     await context.defer()
+    await contract.take_time()
     await context.respond("here it is")
 
 

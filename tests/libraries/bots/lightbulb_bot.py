@@ -106,6 +106,7 @@ class Slow(lightbulb.SlashCommand, name="slow", description="Takes its time"):
     @lightbulb.invoke
     async def invoke(self, context: lightbulb.Context) -> None:
         await context.defer()
+        await contract.take_time()
         await context.respond("here it is")
 
 

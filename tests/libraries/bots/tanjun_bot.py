@@ -77,6 +77,7 @@ async def once(context: tanjun.abc.SlashContext) -> None:
 @tanjun.as_slash_command("slow", "Takes its time")
 async def slow(context: tanjun.abc.SlashContext) -> None:
     await context.defer()
+    await contract.take_time()
     await context.respond("here it is")
 
 

@@ -1,0 +1,85 @@
+"""What arc and miru start as tasks belongs to the dispatch whose listener started it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from consumers.handling import CURRENT_HANDLING, Handling
+from consumers.library_callbacks import count_library_callbacks
+
+
+class Command:
+    """Like a command of such a library."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.go_on = asyncio.Event()
+        self.ended = False
+        self._error = error
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def invoke(self) -> None:
+        """The listener: it does not await what it starts."""
+        self.tasks = [asyncio.create_task(self._handle_callback()), asyncio.create_task(self._handle_timeout())]
+
+    async def _handle_callback(self) -> None:
+        await self.go_on.wait()
+        if self._error is not None:
+            raise self._error
+        self.ended = True
+
+    async def _handle_timeout(self) -> None:
+        await asyncio.sleep(3600)
+
+
+async def handled(command: Command) -> Handling:
+    count_library_callbacks(asyncio.get_running_loop())
+    count_library_callbacks(asyncio.get_running_loop())  # a bot that starts again in the same loop
+    handling = Handling()
+    CURRENT_HANDLING.set(handling)
+    await command.invoke()
+    CURRENT_HANDLING.set(None)
+    return handling
+
+
+async def test_a_dispatch_has_ended_when_its_callback_has_and_does_not_wait_for_a_views_timeout() -> None:
+    command = Command()
+    handling = await handled(command)
+    finishing = asyncio.create_task(handling.finish())
+    await asyncio.sleep(0.01)
+    assert not finishing.done()
+    command.go_on.set()
+    await finishing
+    assert command.ended
+    assert not command.tasks[1].done()
+    command.tasks[1].cancel()
+
+
+async def test_a_callback_that_raises_is_a_listener_that_failed(caplog: pytest.LogCaptureFixture) -> None:
+    command = Command(ValueError("as told"))
+    handling = await handled(command)
+    command.go_on.set()
+    await handling.finish()
+    name = "tests.unit.test_library_callbacks.Command._handle_callback"
+    assert handling.listener_failure == f"the listener {name} raised ValueError: as told"
+    assert [record.__dict__["handler"] for record in caplog.records] == [name]
+    command.tasks[1].cancel()
+
+
+async def test_a_callback_that_takes_too_long_is_cancelled() -> None:
+    command = Command()
+    handling = await handled(command)
+    await handling.finish(timeout_s=0.01)
+    assert handling.timed_out_count == 1
+    assert command.tasks[0].cancelled()
+    command.tasks[1].cancel()
+
+
+async def test_outside_of_a_dispatch_nothing_is_counted() -> None:
+    count_library_callbacks(asyncio.get_running_loop())
+    command = Command()
+    await command.invoke()
+    command.go_on.set()
+    await command.tasks[0]
+    command.tasks[1].cancel()
