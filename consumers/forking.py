@@ -25,6 +25,9 @@ _COMMAND = "gw-consume"
 _MODULE = "consumers.cli"
 _PINS = "consumers.library_pins"
 
+_HELD = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+"""Held back during a fork: this process ignores them, and a child that is told to stop at once must not."""
+
 
 class _Forking:
     """Forks what it is asked for, and tells of each end."""
@@ -43,7 +46,7 @@ class _Forking:
             if not content:
                 sys.exit(0)  # what still runs is told to stop, by the kernel
             ready_fd, told_fd = fds
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+            signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
             try:
                 pid = os.fork()
             except OSError as error:
@@ -54,7 +57,7 @@ class _Forking:
                     return self._become(ready_fd, told_fd)
                 self._told_fds[pid] = told_fd
                 answer = str(pid).encode()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
             os.close(ready_fd)
             with contextlib.suppress(OSError):  # the next look at the socket sees that nobody is there
                 self._requests.send(answer)
@@ -66,7 +69,7 @@ class _Forking:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
         os.setsid()
         os.environ.clear()
         os.environ.update(self._environment, **{READY_FD: str(ready_fd), PARENT_PID: str(self._pid)})

@@ -71,6 +71,23 @@ async def test_all_are_replaced_while_dispatches_come_and_each_is_handled_once(r
     assert await rig.has_settled_all()
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+async def test_a_signal_that_comes_while_a_process_is_forked_leaves_no_place_empty(rig: Rig, bot: Path) -> None:
+    settings = {"GW_ENTRYPOINT": "my_bot:setup", "GW_ENTRYPOINT_DIR": str(bot.parent), "PYTHONPATH": str(BOTS)}
+    parent = rig.start("--processes", "2", **settings)
+    await eventually(lambda: catches(parent.pid, signal.SIGUSR1))
+    parent.signal(signal.SIGUSR1)
+    await parent.until_logged("child_up", count=2)
+    await rig.say("hello")
+    await rig.until_recorded("end", content="hello")
+    assert await parent.stop() == 0
+
+
 async def test_code_that_does_not_start_replaces_nothing(rig: Rig, bot: Path) -> None:
     parent, old = await started(rig, bot)
     write(bot, "def setup(:")
