@@ -61,6 +61,7 @@ class Options(TypedDict, total=False):
     ordering: str
     partitions: int
     handler_timeout_s: float
+    block_timeout_s: float
     max_age_s: float
     max_interaction_age_s: float
     on_error: str

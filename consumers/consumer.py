@@ -288,7 +288,7 @@ class Consumer:
         self._serve(tasks, "own queue", self.copies.run)
         self._serve(tasks, "copies behind the cache", self.copies.follow_cache)
         self._serve(tasks, "counters", self._report)
-        self._serve(tasks, "watchdog", Watchdog(self.counters).run)
+        self._serve(tasks, "watchdog", Watchdog(self.counters, end_after_s=self._settings.block_timeout_s or None).run)
         guard_forks(asyncio.get_running_loop())
         count_library_callbacks(asyncio.get_running_loop())
         self.group.request_sync()  # a listener may have come while the queues were declared

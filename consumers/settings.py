@@ -67,6 +67,14 @@ class GroupSettings(BotSettings):
         ge=0,
         le=86_400,
     )
+    block_timeout_s: float = setting(
+        60.0,
+        help="seconds that a handler may block the event loop until the process ends, to be started again; 0: for ever",
+        flags=["--block-timeout"],
+        env=["GW_BLOCK_TIMEOUT"],
+        ge=0,
+        le=86_400,
+    )
     max_interaction_age_s: float = setting(
         FIRST_ANSWER_S,
         help="seconds until an interaction that nobody answered is skipped; 0: the 15 minutes that its token lives",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import sysconfig
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from eventbus.errors import EXIT_FAILURE
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -21,15 +24,21 @@ _log = logging.getLogger(__name__)
 BEAT_S = 0.25
 PATIENCE_S = 1.0
 HANDLER_PREFIX = "handler "
+_DEBUGGERS = frozenset({"bdb", "pydevd"})
 _LIBRARY = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 _OWN = str(Path(__file__).parent)
 
 
 class Watchdog:
-    """The loop beats, the thread looks whether it did. `run()` as a task of the loop to be watched."""
+    """The loop beats, the thread looks whether it did. `run()` as a task of the loop to be watched.
 
-    def __init__(self, counters: Counters, *, patience_s: float = PATIENCE_S) -> None:
+    A loop that stood still for `end_after_s` ends the process: no signal and no time-out reaches it, and RabbitMQ has
+    given its deliveries to others long before. Not while a debugger is loaded.
+    """
+
+    def __init__(self, counters: Counters, *, end_after_s: float | None, patience_s: float = PATIENCE_S) -> None:
         self._counters = counters
+        self._end_after_s = end_after_s
         self._patience_s = patience_s
         self._beat_at = time.monotonic()
         self._stopping = threading.Event()
@@ -57,12 +66,27 @@ class Watchdog:
             _log.error("the event loop stood still: use await, or asyncio.to_thread for what blocks", extra=fields)
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
+        looked_at = time.monotonic()
         while not self._stopping.wait(BEAT_S):
-            still_s = time.monotonic() - self._beat_at
+            now = time.monotonic()
+            if now - looked_at > self._patience_s + BEAT_S:  # the whole process stood still: no handler's doing
+                self._beat_at = now
+            looked_at = now
+            still_s = now - self._beat_at
             if still_s > self._patience_s + BEAT_S and self._culprit is None:
                 self._culprit = _culprit(loop, thread_id)
                 fields = {"action": "loop_blocked", "seconds": round(still_s, 1), **self._culprit}
                 _log.error("a handler blocks the event loop: nothing else runs", extra=fields)
+            if self._end_after_s is not None and still_s > self._end_after_s and not _is_debugged():
+                _log.critical(
+                    "a handler blocks the event loop without end: the process ends",
+                    extra={"action": "block_timeout", "seconds": round(still_s, 1), **(self._culprit or {})},
+                )
+                os._exit(EXIT_FAILURE)
+
+
+def _is_debugged() -> bool:
+    return not _DEBUGGERS.isdisjoint(sys.modules)
 
 
 def _culprit(loop: asyncio.AbstractEventLoop, thread_id: int) -> dict[str, str]:

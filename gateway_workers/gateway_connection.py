@@ -180,7 +180,7 @@ class GatewayConnection:
         try:
             return await waiting
         finally:
-            self._heart.on_reading_resumed()
+            self._heart.on_reading_resumed(self._loop.time())
 
     async def _on_control(self, head: FrameHead, frame: bytes) -> End | None:
         if head.op == _HEARTBEAT_ACK and self._heart is not None:
@@ -206,7 +206,7 @@ class GatewayConnection:
             if wait_s > 0:  # again after the wait: an op 1 may have brought a beat, and its ACK may be under way
                 await asyncio.sleep(wait_s)
                 continue
-            if heart.is_zombie():
+            if heart.is_zombie(self._loop.time()):
                 self.close(End(NextStep.RESUME, "zombie: a heartbeat was not acknowledged"))
                 return
             try:

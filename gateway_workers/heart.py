@@ -5,6 +5,9 @@ Source: https://discord.com/developers/docs/events/gateway#sending-heartbeats
 
 from __future__ import annotations
 
+READ_ENOUGH_S = 5.0
+"""So long after a pause, what had waited in the socket is read, at half of the interval at the latest."""
+
 
 class Heart:
     """`now` is monotonic, in seconds; `jitter` in [0, 1) spreads first beats."""
@@ -16,11 +19,14 @@ class Heart:
         self._is_acked = True
         self._is_paused = False
         self._was_unread = False
+        self._resumed_at = now
         self.latency_s: float | None = None
 
-    def is_zombie(self) -> bool:
-        """Whether the last beat had no ACK although we were reading all the while since."""
-        return not self._is_acked and not self._was_unread
+    def is_zombie(self, now: float) -> bool:
+        """Whether the last beat had no ACK although we read long enough, since then, to have come to it."""
+        if self._is_acked or self._is_paused:
+            return False
+        return not self._was_unread or now - self._resumed_at >= min(READ_ENOUGH_S, self.interval_s / 2)
 
     def on_beat(self, now: float) -> None:
         """A heartbeat was sent."""
@@ -36,10 +42,11 @@ class Heart:
         self._is_acked = True
 
     def on_reading_paused(self) -> None:
-        """We stopped reading (back-pressure): a missing ACK of this beat proves nothing."""
+        """We stopped reading (back-pressure): a missing ACK of this beat proves nothing until we read again."""
         self._is_paused = True
         self._was_unread = True
 
-    def on_reading_resumed(self) -> None:
-        """We read again: the next beat's ACK counts."""
+    def on_reading_resumed(self, now: float) -> None:
+        """We read again: an ACK that waited comes soon."""
         self._is_paused = False
+        self._resumed_at = now

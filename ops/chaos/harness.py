@@ -117,7 +117,7 @@ class Harness:
         problem = await settle(stage, outcome, self._settings.size.shards)
         self._note_takeovers(stage, planned)
         if problem is None and len(planned.strikes) == 1:
-            problem = _not_as_it_should(stage, planned, began_at, stage.judge.witness.duplicates.total() - copies)
+            problem = await _not_as_it_should(stage, planned, began_at, stage.judge.witness.duplicates.total() - copies)
         if problem:
             outcome.failed_rounds.append({"round": planned.number, "faults": strikes, "problem": problem})
             self._say(f"round {planned.number} FAILED: {problem}")
@@ -134,11 +134,12 @@ class Harness:
             self._say(f"  taken over in {', '.join(f'{one:.2f} s' for one in found)}")
 
 
-def _not_as_it_should(stage: Stage, planned: Round, began_at: float, copies: int) -> str | None:
+async def _not_as_it_should(stage: Stage, planned: Round, began_at: float, copies: int) -> str | None:
     """What one fault alone should have done and did not, or None; `copies`: of the witness, in the round."""
     kind, shard = planned.strikes[0].kind, planned.strikes[0].shard
     if stage.faults.without_effect:
         return "the fault had no effect"
+    await stage.judge.look()  # the session was served before its READY was read
     if kind in ON_CONNECTION_KINDS and not stage.judge.shakes_hands(shard, began_at):
         return f"shard {shard} did not connect anew"
     if kind is Kind.TERM_WORKER and copies:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_workers.heart import Heart
+from gateway_workers.heart import READ_ENOUGH_S, Heart
 
 
 def beating(now: float = 100.0) -> Heart:
@@ -25,33 +25,42 @@ def test_each_further_beat_is_due_an_interval_after_the_last() -> None:
 
 
 def test_before_the_first_beat_there_is_no_zombie() -> None:
-    assert not beating().is_zombie()
+    assert not beating().is_zombie(119.0)
 
 
 def test_a_beat_without_ack_makes_a_zombie_and_an_ack_heals_it() -> None:
     heart = beating()
     heart.on_beat(120.0)
-    assert heart.is_zombie()
+    assert heart.is_zombie(160.0)
     heart.on_ack(120.2)
-    assert not heart.is_zombie()
+    assert not heart.is_zombie(160.0)
     assert heart.latency_s == pytest.approx(0.2)
 
 
-def test_a_beat_sent_while_nothing_was_read_proves_nothing() -> None:
+def test_a_beat_proves_nothing_while_nothing_is_read_and_shortly_after() -> None:
     heart = beating()
     heart.on_reading_paused()
     heart.on_beat(120.0)
-    assert not heart.is_zombie()
-    heart.on_reading_resumed()
-    assert not heart.is_zombie()
+    assert not heart.is_zombie(160.0)
+    heart.on_reading_resumed(158.0)
+    assert not heart.is_zombie(160.0)
 
 
-def test_a_beat_that_waits_for_its_ack_when_reading_stops_proves_nothing() -> None:
+def test_a_beat_that_waits_for_its_ack_when_reading_stops_proves_nothing_until_it_goes_on() -> None:
     heart = beating()
     heart.on_beat(120.0)
     heart.on_reading_paused()
-    heart.on_reading_resumed()
-    assert not heart.is_zombie()
+    heart.on_reading_resumed(156.0)
+    assert not heart.is_zombie(160.0)
+    assert heart.is_zombie(161.5)
+
+
+def test_a_short_pause_excuses_no_missing_ack() -> None:
+    heart = beating()
+    heart.on_beat(120.0)
+    heart.on_reading_paused()
+    heart.on_reading_resumed(120.1)
+    assert heart.is_zombie(160.0)
 
 
 def test_the_first_beat_after_reading_resumed_counts_again() -> None:
@@ -59,16 +68,16 @@ def test_the_first_beat_after_reading_resumed_counts_again() -> None:
     heart.on_beat(120.0)
     heart.on_reading_paused()
     heart.on_beat(160.0)
-    heart.on_reading_resumed()
+    heart.on_reading_resumed(199.0)
     heart.on_beat(200.0)
-    assert heart.is_zombie()
+    assert heart.is_zombie(200.1)
 
 
 def test_an_ack_that_waited_unread_tells_no_latency() -> None:
     heart = beating()
     heart.on_beat(120.0)
     heart.on_reading_paused()
-    heart.on_reading_resumed()
+    heart.on_reading_resumed(149.0)
     heart.on_ack(150.0)
     assert heart.latency_s is None
 
@@ -84,10 +93,10 @@ def test_an_ack_that_nobody_asked_for_tells_no_latency() -> None:
 
 
 @given(st.lists(st.sampled_from(["beat", "ack", "pause", "resume"]), max_size=40))
-def test_a_zombie_is_a_beat_without_ack_that_was_read_for_all_the_while(events: list[str]) -> None:
+def test_a_zombie_is_a_beat_without_ack_that_was_read_for_long_enough(events: list[str]) -> None:
     heart, now = beating(0.0), 0.0
     waiting = read_throughout = False
-    paused = False
+    paused, resumed_at = False, 0.0
     for event in events:
         now += 1.0
         if event == "beat":
@@ -100,6 +109,7 @@ def test_a_zombie_is_a_beat_without_ack_that_was_read_for_all_the_while(events: 
             heart.on_reading_paused()
             paused, read_throughout = True, False
         else:
-            heart.on_reading_resumed()
-            paused = False
-        assert heart.is_zombie() == (waiting and read_throughout)
+            heart.on_reading_resumed(now)
+            paused, resumed_at = False, now
+        was_read = read_throughout or (not paused and now - resumed_at >= READ_ENOUGH_S)
+        assert heart.is_zombie(now) == (waiting and was_read)

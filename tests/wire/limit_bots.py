@@ -15,6 +15,8 @@ from consume_bots import hold, record
 if TYPE_CHECKING:
     from consumers import Bot
 
+BLOCKS_S = {"spin": 0.003, "block": 2.5, "block-15": 15.0, "block-for-ever": 1e6}
+
 
 def setup(bot: Bot) -> None:
     bot.subscribe(hikari.MessageCreateEvent, on_message)
@@ -48,10 +50,8 @@ async def _misbehave(word: str) -> None:
             await asyncio.sleep(0.2)
         case "hold":
             await hold()
-        case "spin" | "block":
-            time.sleep(0.003 if word == "spin" else 2.5)  # noqa: ASYNC251 - as told
-        case "block-15":
-            time.sleep(15)  # noqa: ASYNC251 - as told
+        case "spin" | "block" | "block-15" | "block-for-ever":
+            time.sleep(BLOCKS_S[word])  # noqa: ASYNC251 - as told
         case "stubborn":
             await _never_end()
         case "cancelled":

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.timeout(240)
 DISCORD_EPOCH_S = 1_420_070_400
 
 
-async def started(rig: Rig, *arguments: str) -> ConsumeProcess:
-    return await rig.started(*arguments, GW_ENTRYPOINT="limit_bots:setup")
+async def started(rig: Rig, *arguments: str, **environment: str) -> ConsumeProcess:
+    return await rig.started(*arguments, GW_ENTRYPOINT="limit_bots:setup", **environment)
 
 
 def most_at_once(rig: Rig) -> int:
@@ -119,6 +119,15 @@ async def test_a_handler_that_blocks_the_loop_is_named_while_it_does_and_afterwa
     assert again["seconds"] >= 2.4
     assert await process.stop() == 0
     assert rig.closing_counts(process)["loop_stalls"] >= 1
+
+
+async def test_a_handler_that_blocks_the_loop_without_end_ends_its_process(rig: Rig) -> None:
+    process = await started(rig, GW_BLOCK_TIMEOUT="3")
+    await rig.say("block-for-ever")
+    assert await process.wait() == 1
+    (ended,) = process.logged("block_timeout")
+    assert ended["handler"] == "limit_bots.on_message of DMMessageCreateEvent"
+    assert await rig.ready_count(rig.queue) == 1  # it comes again, until it is found out
 
 
 @pytest.mark.long
