@@ -106,9 +106,11 @@ class Cast:
         await self._stop([place])
 
     async def _stop(self, places: Sequence[Place]) -> None:
-        running = [place.child for place in places if place.child is not None and not place.child.ended.is_set()]
+        running = {place.child: place.is_ready for place in places if place.child and not place.child.ended.is_set()}
         await self._supervisor.stop(running, timeout_s=STOP_TIMEOUT_S)
-        for child in running:
+        for child, was_ready in running.items():
+            if not was_ready and child.exit_code == -signal.SIGTERM:
+                continue  # it was not even listening to signals yet
             if child.exit_code and child not in self._killed:
                 self.bad_ends.append(f"{child.name}, told to stop, ended with {describe_exit(child.exit_code)}")
 
