@@ -25,6 +25,7 @@ from consumers.script_logs import set_up_logs
 from consumers.settings import GroupSettings
 from consumers.start_request import StartRequest, warn_of_activity
 from eventbus.errors import RelayError
+from eventbus.loopback import may_need_proxy
 from eventbus.settings import build
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Bot(hikari.GatewayBotAware):
         """A bot with the settings of a command."""
         options: Any = {name: getattr(settings, name) for name in Options.__annotations__}
         url, token = settings.amqp_url.get_secret_value(), settings.token.get_secret_value()
-        proxy = impl.ProxySettings(trust_env=True)  # as the other commands
+        proxy = impl.ProxySettings(trust_env=may_need_proxy(settings.rest_url))
         return cls(url, token, auto_chunk_members=not settings.members_as_sent, proxy_settings=proxy, **options)
 
     @staticmethod

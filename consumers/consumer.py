@@ -341,11 +341,7 @@ class Consumer:
     async def _drain(self) -> None:
         try:
             async with asyncio.timeout(self._settings.drain_timeout_s):
-                if self._components is None:
-                    await self.group.drain()
-                else:  # which declines only then: handlers may wait for what is forwarded to them
-                    await asyncio.gather(self.group.drain(), self._components.finish_begun())
-                    await self._components.drain()
+                await self._finish_all()
         except TimeoutError:
             count = await self.group.cancel()
             if self._components is not None:
@@ -354,6 +350,15 @@ class Consumer:
                 "handlers did not end in time: their dispatches come again",
                 extra={"action": "drain_timeout", "count": count},
             )
+
+    async def _finish_all(self) -> None:
+        """Clicks are declined when all handlers have ended or half of the time is over: one may wait for a click."""
+        if self._components is None:
+            await self.group.drain()
+            return
+        own = asyncio.ensure_future(asyncio.gather(self.group.drain(), self._components.finish_begun()))
+        await asyncio.wait([own], timeout=self._settings.drain_timeout_s / 2)
+        await asyncio.gather(own, self._components.drain())
 
     async def _say_goodbye(self) -> None:
         was_consuming = self.consuming.is_set()

@@ -52,6 +52,8 @@ class Group:
         self._link = link
         self._changed = asyncio.Event()
         self._must_bind_again = False
+        self._wanted = wanted
+        self._told_unwanted: set[str] = set()
         self._lanes = {
             lane: Lane(
                 names.group(group, lane),
@@ -125,9 +127,11 @@ class Group:
         self._lanes[lane].take(delivery)
 
     def _note_unwanted(self, event_type: str | None) -> None:
-        if event_type is None or EVENT_TYPE_PATTERN.fullmatch(event_type) is None:
+        if event_type is None or event_type in self._wanted() or EVENT_TYPE_PATTERN.fullmatch(event_type) is None:
             return
-        if self._queues.note_unwanted(event_type):
+        self._queues.note_unwanted(event_type)
+        if event_type not in self._told_unwanted:
+            self._told_unwanted.add(event_type)
             sentence = "nobody in this process listens to what comes: another process, or an earlier release, bound it"
             _log.info(sentence, extra={"action": "unwanted_type", "type": event_type})
 

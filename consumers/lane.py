@@ -51,8 +51,8 @@ class Lane:
         self._running: set[asyncio.Task[None]] = set()
         self._slot_count = slot_count
         self._open_count = 0
-        self._full_since: float | None = None
-        self._was_told_full = False
+        self._last_end_at = 0.0
+        self._is_watched = False
         self._has_ended = asyncio.Event()
         self._has_ended.set()
         self._is_closed = False
@@ -65,10 +65,10 @@ class Lane:
             self._open_count += 1
             self._has_ended.clear()
             self._limits.enter(delivery.event_type, functools.partial(self._waiting.put_nowait, delivery))
-            if self._full_since is None and self._open_count >= self._slot_count > 1:
-                loop = asyncio.get_running_loop()
-                self._full_since = loop.time()
-                loop.call_later(FULL_S, self._tell_full, self._full_since)
+            if not self._is_watched and self._open_count >= self._slot_count > 1:
+                self._is_watched = True
+                self._last_end_at = asyncio.get_running_loop().time()
+                self._look_again_in(FULL_S)
 
     async def run(self) -> None:
         """Start deliveries for ever."""
@@ -84,11 +84,18 @@ class Lane:
             if not self._urgent:
                 await asyncio.sleep(0)
 
-    def _tell_full(self, since: float) -> None:
+    def _look_again_in(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._look_whether_full)
+
+    def _look_whether_full(self) -> None:
         """RabbitMQ sends nothing more to a lane that is full: what its handlers wait for may be behind it."""
-        if self._full_since != since or self._was_told_full:
+        if self._open_count < self._slot_count:
+            self._is_watched = False
             return
-        self._was_told_full = True
+        idle_s = asyncio.get_running_loop().time() - self._last_end_at
+        if idle_s < FULL_S:
+            self._look_again_in(FULL_S - idle_s)
+            return
         sentence = (
             "all places of a lane are taken by handlers that do not end: raise --prefetch, or do not wait in them"
         )
@@ -111,7 +118,7 @@ class Lane:
         self._limits.leave(delivery.event_type)
         delivery.end()
         self._open_count -= 1
-        self._full_since = None
+        self._last_end_at = asyncio.get_running_loop().time()
         if not self._open_count:
             self._has_ended.set()
 

@@ -20,28 +20,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 CALLBACK_NAME = "_handle_callback"
+LIBRARIES = frozenset({"arc", "miru"})
 """arc: `abc/command.py` and `command/slash.py`; miru: `view.py` and `modal.py`. Their other tasks (time-outs of views,
 automatic deferring, deletions later on) are not what a dispatch waits for."""
-
-
-class _Factory:
-    """Makes tasks as `former` does, asyncio itself without one."""
-
-    def __init__(self, former: Callable[..., Any] | None) -> None:
-        self._former = former
-
-    def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, /, **options: Any) -> Any:  # noqa: ANN401 - asyncio's
-        make = self._former or _plain
-        task = make(loop, coro, **options)
-        if isinstance(coro, CoroutineType) and coro.__name__ == CALLBACK_NAME:
-            handling = CURRENT_HANDLING.get()
-            if handling is not None:
-                _count(task, coro, handling)
-        return task
-
-
-def _plain(loop: asyncio.AbstractEventLoop, coro: Any, /, **options: Any) -> asyncio.Task[Any]:  # noqa: ANN401 - asyncio's
-    return asyncio.Task(coro, loop=loop, **options)
 
 
 def count_library_callbacks(loop: asyncio.AbstractEventLoop) -> None:
@@ -51,20 +32,44 @@ def count_library_callbacks(loop: asyncio.AbstractEventLoop) -> None:
         loop.set_task_factory(_Factory(former))
 
 
-def _count(task: asyncio.Task[Any], coro: CoroutineType[Any, Any, Any], handling: Handling) -> None:
-    def callback() -> None:
-        """What the log calls it."""
+class _Factory:
+    """Makes tasks as `former` does, asyncio itself without one."""
 
-    callback.__module__ = coro.cr_frame.f_globals["__name__"] if coro.cr_frame is not None else ""
-    callback.__qualname__ = coro.__qualname__
+    def __init__(self, former: Callable[..., Any] | None) -> None:
+        self._make = former or _plain
 
-    def note(ended: asyncio.Task[Any]) -> None:
-        if ended.cancelled() or (error := ended.exception()) is None:
-            return
+    def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, /, **options: Any) -> Any:  # noqa: ANN401 - asyncio's
+        handling = CURRENT_HANDLING.get() if _is_callback(coro) else None
+        if handling is None:
+            return self._make(loop, coro, **options)
+
+        def callback() -> None:
+            """What the log calls it."""
+
+        callback.__module__, callback.__qualname__ = coro.cr_frame.f_globals["__name__"], coro.__qualname__
+        task = self._make(loop, _run(coro, handling, callback), **options)
+        loop.call_soon(task.set_name, f"{HANDLER_PREFIX}{listener_name(callback)}")  # asyncio names it after us
+        handling.track(task, callback)
+        return task
+
+
+def _plain(loop: asyncio.AbstractEventLoop, coro: Any, /, **options: Any) -> asyncio.Task[Any]:  # noqa: ANN401 - asyncio's
+    return asyncio.Task(coro, loop=loop, **options)
+
+
+def _is_callback(coro: object) -> bool:
+    if not isinstance(coro, CoroutineType) or coro.__name__ != CALLBACK_NAME or coro.cr_frame is None:
+        return False
+    return str(coro.cr_frame.f_globals.get("__name__")).partition(".")[0] in LIBRARIES
+
+
+async def _run(coro: CoroutineType[Any, Any, None], handling: Handling, callback: Callable[[], None]) -> None:
+    """What it raises is reported here, as nobody awaits it, and counts as a listener's failure."""
+    try:
+        await coro
+    except SystemExit as request:
+        handling.note_exit(callback, request)
+    except Exception as error:  # noqa: BLE001 - the border of one delivery: handlers are the user's
         handling.note_raised(callback, error)
         fields = {"action": "handler_failed", "handler": listener_name(callback)}
         _log.error("a handler failed", extra=fields, exc_info=error)
-
-    task.set_name(f"{HANDLER_PREFIX}{listener_name(callback)}")
-    task.add_done_callback(note)  # before the handling is told that it ended
-    handling.track(task, callback)

@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 BEAT_S = 0.25
 PATIENCE_S = 1.0
+STOPPED_SHARE = 0.1
+"""A process that used less CPU than that while not even the watching thread ran was stopped as a whole."""
 HANDLER_PREFIX = "handler "
 _DEBUGGERS = frozenset({"bdb", "pydevd"})
 _LIBRARY = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
@@ -66,23 +68,24 @@ class Watchdog:
             _log.error("the event loop stood still: use await, or asyncio.to_thread for what blocks", extra=fields)
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
-        looked_at = time.monotonic()
+        looked_at, cpu_at = time.monotonic(), time.process_time()
         while not self._stopping.wait(BEAT_S):
-            now = time.monotonic()
-            if now - looked_at > self._patience_s + BEAT_S:  # the whole process stood still: no handler's doing
+            now, cpu = time.monotonic(), time.process_time()
+            gap_s, used_s = now - looked_at, cpu - cpu_at
+            if gap_s > self._patience_s + BEAT_S and used_s < gap_s * STOPPED_SHARE:  # no handler's doing
                 self._beat_at = now
-            looked_at = now
+            looked_at, cpu_at = now, cpu
             still_s = now - self._beat_at
             if still_s > self._patience_s + BEAT_S and self._culprit is None:
                 self._culprit = _culprit(loop, thread_id)
                 fields = {"action": "loop_blocked", "seconds": round(still_s, 1), **self._culprit}
                 _log.error("a handler blocks the event loop: nothing else runs", extra=fields)
-            if self._end_after_s is not None and still_s > self._end_after_s and not _is_debugged():
-                _log.critical(
-                    "a handler blocks the event loop without end: the process ends",
-                    extra={"action": "block_timeout", "seconds": round(still_s, 1), **(self._culprit or {})},
-                )
-                os._exit(EXIT_FAILURE)
+            culprit = self._culprit
+            if culprit is None or self._end_after_s is None or still_s <= self._end_after_s or _is_debugged():
+                continue
+            fields = {"action": "block_timeout", "seconds": round(still_s, 1), **culprit}
+            _log.critical("a handler blocks the event loop without end: the process ends", extra=fields)
+            os._exit(EXIT_FAILURE)
 
 
 def _is_debugged() -> bool:

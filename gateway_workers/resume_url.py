@@ -7,9 +7,10 @@ https://discord.com/developers/docs/events/gateway#ready-event
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 
 from yarl import URL
+
+from eventbus.loopback import is_loopback
 
 DISCORDS_DOMAIN = ".discord.gg"
 DISCORDS_PORT = 443
@@ -42,7 +43,7 @@ class TrustedGateways:
         return asked.scheme in self._own_schemes and self._is_own(host)
 
     def _is_own(self, host: str) -> bool:
-        return host == self._own_host or (_is_loopback(host) and _is_loopback(self._own_host))
+        return host == self._own_host or (is_loopback(host) and is_loopback(self._own_host))
 
     def __str__(self) -> str:
         """What is trusted, for a sentence."""
@@ -55,10 +56,3 @@ class TrustedGateways:
             f"the coordinator names {gateway_url[:200]!r} as the gateway, and the bot token goes only to {self}: set"
             " --rest-url (GW_REST_URL) of this worker to the REST API of the same host, as the coordinator has it"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -91,11 +91,9 @@ class GroupQueues:
         """How many shards of the fleet partitions were bound for."""
         return self._placed_count
 
-    def note_unwanted(self, event_type: str) -> bool:
-        """Deliveries come of a type that nobody here wants; whether that is new."""
-        is_new = event_type not in self._unwanted
+    def note_unwanted(self, event_type: str) -> None:
+        """Deliveries come of a type that nobody here wants."""
         self._unwanted.add(event_type)
-        return is_new
 
     async def sync(self, *, again: bool = False) -> None:
         """Bind what came to be wanted, or `again` all that is; unbind what is no longer.
@@ -154,10 +152,8 @@ class GroupQueues:
         for event_type in coming:  # without waiting for answers: a busy process would take many seconds
             self._bind_unanswered(connection, event_type)
         self._unwanted = (self._unwanted | self._bound) - wanted
-        if self._unwanted and await self._layout.process_count(connection) <= 1:
-            for event_type in sorted(self._unwanted):
-                await self._unbind(connection, event_type)
-            self._unwanted.clear()
+        if self._unwanted:
+            await self._unbind_unwanted(connection)
         if coming:  # the answer to this one comes behind all others, or their refusal does
             await self._bind_answered(connection, coming[-1])
         self._bound = wanted
@@ -190,12 +186,23 @@ class GroupQueues:
         else:
             await connection.bind(self._queue_of(event_type), exchange, "#")
 
+    async def _unbind_unwanted(self, connection: ConsumeConnection) -> None:
+        """If no other process of the group runs, which might want them."""
+        if await self._layout.process_count(connection) > 1:
+            return
+        for event_type in sorted(self._unwanted):
+            await self._unbind(connection, event_type)
+        if await self._layout.process_count(connection) > 1:  # one came meanwhile, and may have bound them before
+            for event_type in sorted(self._unwanted):
+                await self._bind_answered(connection, event_type)
+        else:
+            self._unwanted.clear()
+
     async def _unbind(self, connection: ConsumeConnection, event_type: str) -> None:
         exchange, partitions = self._names.event(event_type), self._partitions_of(event_type)
         if partitions is not None:
             await partitions.unbind(connection, exchange)
-        else:
-            await connection.unbind(self._queue_of(event_type), exchange, "#")
+        await connection.unbind(self._queue_of(event_type), exchange, "#")  # of partitions, too: from before them
 
     async def _clear_shared(self, connection: ConsumeConnection, wanted: frozenset[str]) -> None:
         """What the group bound before it was partitioned goes, but only now: rather some dispatches twice than none."""

@@ -72,10 +72,11 @@ class Faults:
     struck_shards: set[int] = field(default_factory=set)
     """Shards whose worker, or whose worker's link, was struck: it may not have read all that Discord sent."""
     without_effect: list[Strike] = field(default_factory=list)
+    struck_places: list[Place] = field(default_factory=list)
 
     def begin_round(self) -> None:
         """Forget what was noted of the round before."""
-        for noted in (self.kills, self.freezes, self.struck_shards, self.without_effect):
+        for noted in (self.kills, self.freezes, self.struck_shards, self.without_effect, self.struck_places):
             noted.clear()
 
     async def strike(self, strike: Strike) -> None:
@@ -103,9 +104,12 @@ class Faults:
         places = {"worker": cast.workers, "consumer": cast.consumers, "coordinator": cast.coordinators}[role]
         candidates = places[: len(places) - self.spared_count] or places
         candidates = [place for place in candidates if place.pid is not None] or candidates
+        candidates = [place for place in candidates if place not in self.struck_places] or candidates
         if role == "worker":
             candidates = [place for place in candidates if place.held] or candidates
-        return candidates[target % len(candidates)]
+        place = candidates[target % len(candidates)]
+        self.struck_places.append(place)
+        return place
 
     async def _on_process(self, verb: str, place: Place, duration_s: float) -> None:
         match verb:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CALM_S = 1.0
 """Traffic between two rounds."""
+NEW_CONNECTION_S = 20.0
+POLL_S = 0.25
 REPORT_INTERVAL_S = 180.0
 """How often a report is appended to the file beside the log, so that a run that is cut off leaves figures."""
 
@@ -105,7 +107,7 @@ class Harness:
         strikes = "; ".join(map(str, planned.strikes))
         self._say(f"round {planned.number}: {strikes}")
         faults.begin_round()
-        copies = stage.judge.witness.duplicates.total()
+        copies = _published_twice(stage)
         began_at = time.time()
         async with asyncio.TaskGroup() as group:
             for strike in planned.strikes:
@@ -117,7 +119,7 @@ class Harness:
         problem = await settle(stage, outcome, self._settings.size.shards)
         self._note_takeovers(stage, planned)
         if problem is None and len(planned.strikes) == 1:
-            problem = await _not_as_it_should(stage, planned, began_at, stage.judge.witness.duplicates.total() - copies)
+            problem = await _not_as_it_should(stage, planned, began_at, _published_twice(stage) - copies)
         if problem:
             outcome.failed_rounds.append({"round": planned.number, "faults": strikes, "problem": problem})
             self._say(f"round {planned.number} FAILED: {problem}")
@@ -139,9 +141,24 @@ async def _not_as_it_should(stage: Stage, planned: Round, began_at: float, copie
     kind, shard = planned.strikes[0].kind, planned.strikes[0].shard
     if stage.faults.without_effect:
         return "the fault had no effect"
-    await stage.judge.look()  # the session was served before its READY was read
-    if kind in ON_CONNECTION_KINDS and not stage.judge.shakes_hands(shard, began_at):
-        return f"shard {shard} did not connect anew"
+    if kind in ON_CONNECTION_KINDS and not await _connects_anew(stage, shard, began_at):
+        return f"shard {shard} did not connect anew within {NEW_CONNECTION_S:g} s"
     if kind is Kind.TERM_WORKER and copies:
         return f"a hand-over was not exact: {copies} dispatches were published twice"
     return None
+
+
+async def _connects_anew(stage: Stage, shard: int, since: float) -> bool:
+    """Its last connection may have looked well for a moment more, when all had settled."""
+    give_up_at = time.monotonic() + NEW_CONNECTION_S
+    while not stage.judge.shakes_hands(shard, since):
+        if time.monotonic() > give_up_at:
+            return False
+        await asyncio.sleep(POLL_S)
+        await stage.judge.look()
+    return True
+
+
+def _published_twice(stage: Stage) -> int:
+    causes = stage.judge.witness.duplicates
+    return causes["published_again"] + causes["replayed"]

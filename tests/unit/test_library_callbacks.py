@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import FunctionType
 
 import pytest
 
@@ -10,10 +11,17 @@ from consumers.handling import CURRENT_HANDLING, Handling
 from consumers.library_callbacks import count_library_callbacks
 
 
+def of_miru(method: FunctionType) -> FunctionType:
+    """The same, defined in a module of that library."""
+    made = FunctionType(method.__code__, {**globals(), "__name__": "miru.view"}, method.__name__)
+    made.__qualname__ = method.__qualname__
+    return made
+
+
 class Command:
     """Like a command of such a library."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: BaseException | None = None) -> None:
         self.go_on = asyncio.Event()
         self.ended = False
         self._error = error
@@ -23,6 +31,7 @@ class Command:
         """The listener: it does not await what it starts."""
         self.tasks = [asyncio.create_task(self._handle_callback()), asyncio.create_task(self._handle_timeout())]
 
+    @of_miru
     async def _handle_callback(self) -> None:
         await self.go_on.wait()
         if self._error is not None:
@@ -61,7 +70,7 @@ async def test_a_callback_that_raises_is_a_listener_that_failed(caplog: pytest.L
     handling = await handled(command)
     command.go_on.set()
     await handling.finish()
-    name = "tests.unit.test_library_callbacks.Command._handle_callback"
+    name = "miru.view.Command._handle_callback"
     assert handling.listener_failure == f"the listener {name} raised ValueError: as told"
     assert [record.__dict__["handler"] for record in caplog.records] == [name]
     command.tasks[1].cancel()
@@ -74,6 +83,31 @@ async def test_a_callback_that_takes_too_long_is_cancelled() -> None:
     assert handling.timed_out_count == 1
     assert command.tasks[0].cancelled()
     command.tasks[1].cancel()
+
+
+async def test_a_callback_that_exits_ends_the_process_when_others_have_ended() -> None:
+    command = Command(SystemExit(3))
+    handling = await handled(command)
+    command.go_on.set()
+    await handling.finish()
+    assert handling.exit_request is not None
+    assert handling.exit_request.code == 3
+    command.tasks[1].cancel()
+
+
+async def _handle_callback() -> None:
+    """The bot's own, which happens to have such a name."""
+    await asyncio.sleep(3600)
+
+
+async def test_what_the_bot_itself_starts_by_such_a_name_is_not_waited_for() -> None:
+    count_library_callbacks(asyncio.get_running_loop())
+    handling = Handling()
+    CURRENT_HANDLING.set(handling)
+    task = asyncio.create_task(_handle_callback())
+    CURRENT_HANDLING.set(None)
+    await handling.finish()
+    task.cancel()
 
 
 async def test_outside_of_a_dispatch_nothing_is_counted() -> None:

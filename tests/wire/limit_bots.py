@@ -15,6 +15,7 @@ from consume_bots import hold, record
 if TYPE_CHECKING:
     from consumers import Bot
 
+CRUNCH = 150_000_000
 BLOCKS_S = {"spin": 0.003, "block": 2.5, "block-15": 15.0, "block-for-ever": 1e6}
 
 
@@ -52,6 +53,8 @@ async def _misbehave(word: str) -> None:
             await hold()
         case "spin" | "block" | "block-15" | "block-for-ever":
             time.sleep(BLOCKS_S[word])  # noqa: ASYNC251 - as told
+        case "crunch":
+            sum(range(CRUNCH))  # no other thread runs meanwhile
         case "stubborn":
             await _never_end()
         case "cancelled":

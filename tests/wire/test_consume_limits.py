@@ -127,7 +127,18 @@ async def test_a_handler_that_blocks_the_loop_without_end_ends_its_process(rig: 
     assert await process.wait() == 1
     (ended,) = process.logged("block_timeout")
     assert ended["handler"] == "limit_bots.on_message of DMMessageCreateEvent"
-    assert await rig.ready_count(rig.queue) == 1  # it comes again, until it is found out
+
+    async def comes_again() -> bool:
+        return await rig.ready_count(rig.queue) == 1
+
+    await eventually(comes_again)
+
+
+async def test_a_handler_that_lets_no_thread_run_is_told_of_afterwards(rig: Rig) -> None:
+    process = await started(rig)
+    await rig.say("crunch")
+    await rig.until_recorded("end")
+    await process.until_logged("loop_runs_again")
 
 
 @pytest.mark.long
