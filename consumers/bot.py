@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 import hikari
 from hikari import impl, snowflakes
@@ -81,9 +81,10 @@ class Options(TypedDict, total=False):
     log_format: str
 
 
-class Bot(hikari.GatewayBotAware):
+class Bot(hikari.GatewayBot):
     """A member of a consumer group, with all that hikari's GatewayBot offers: docs/parity.md compares the two.
 
+    It is one for whoever asks (`isinstance`, injection by class), and shares none of its code: all members are our own.
     Shard count and intents are the coordinator's and known once the bot has started; until then `intents` is what is
     given here. Raises ConfigurationError if an argument is wrong, or cannot mean here what it means to hikari.
     """
@@ -217,7 +218,7 @@ class Bot(hikari.GatewayBotAware):
         return self._consumer.intents if self._consumer and self._consumer.has_started else self._intents
 
     @property
-    def shards(self) -> Mapping[int, ShardProxy]:
+    def shards(self) -> Mapping[int, ShardProxy]:  # type: ignore[override] # a slot of hikari's
         """Every shard of the bot by its id; empty before the start and after the end."""
         return MappingProxyType(dict(self._consumer.shards)) if self._consumer and self.is_alive else {}
 
@@ -357,6 +358,15 @@ class Bot(hikari.GatewayBotAware):
         return shards
 
     # Events
+
+    @overload
+    def dispatch(self, event: hikari.Event, *, return_tasks: Literal[False] = False) -> None: ...
+
+    @overload
+    def dispatch(self, event: hikari.Event, *, return_tasks: Literal[True] = True) -> asyncio.Future[Any]: ...
+
+    @overload
+    def dispatch(self, event: hikari.Event, *, return_tasks: bool = False) -> asyncio.Future[Any] | None: ...
 
     def dispatch(self, event: hikari.Event, *, return_tasks: bool = False) -> asyncio.Future[Any] | None:
         """As hikari's GatewayBot."""

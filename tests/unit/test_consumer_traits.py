@@ -36,6 +36,11 @@ def test_the_bot_has_the_trait(trait: type) -> None:
     assert isinstance(new_bot(), trait)
 
 
+def test_it_is_a_gateway_bot_for_whoever_asks_and_none_of_hikaris_own_code_runs() -> None:
+    assert isinstance(new_bot(), hikari.GatewayBot)
+    assert [name for name in vars(hikari.GatewayBot) if not name.startswith("_") and name not in vars(Bot)] == []
+
+
 def test_nothing_abstract_is_left() -> None:
     assert not inspect.isabstract(Bot)
     assert not inspect.isabstract(ShardProxy)

@@ -85,8 +85,8 @@ class Secret(
     hooks=[checks.has_permissions(contract.NEEDED)],
 ):
     @lightbulb.invoke
-    async def invoke(self, context: lightbulb.Context) -> None:
-        await context.respond("the secret")
+    async def invoke(self, context: lightbulb.Context, bot: hikari.GatewayBot) -> None:
+        await context.respond("the secret" if bot.is_alive else "no bot")
 
 
 @loader.command
