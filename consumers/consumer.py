@@ -296,6 +296,7 @@ class Consumer:
             _log.warning(sentence, extra={"action": "unmet_pin"})
         for sentence in self._parts.event_manager.missing_intents(self.intents):
             _log.warning(sentence, extra={"action": "missing_intent"})
+        self._parts.event_manager.know_intents(self.intents)
         bound = sorted(self.group.bound)
         _log.info("consuming", extra={"action": "consuming", "group": self._settings.group, "types": bound})
         self.consuming.set()

@@ -79,6 +79,11 @@ class EventManager(FrameReader):
             self._listened = wanted_types(lambda cls: bool(self.get_listeners(cls)))
         return self._listened
 
+    def know_intents(self, intents: hikari.Intents) -> None:
+        """As of every reader of frames."""
+        super().know_intents(intents)
+        self.waiters.know_intents(intents)
+
     def missing_intents(self, intents: hikari.Intents) -> Iterator[str]:
         """A sentence for each event that is listened to and never comes with `intents`."""
         for cls in listenable_classes():

@@ -42,6 +42,10 @@ class FrameReader(impl.EventManagerImpl):
         self._payload_events = event_factory
         self._dropped: set[str] = set()
 
+    def know_intents(self, intents: hikari.Intents) -> None:
+        """The bot's: from now on hikari warns of what somebody listens to or waits for and that never comes."""
+        self._intents = intents
+
     def read(self, frame: Frame, shard: GatewayShard, made: events.Event | None = None) -> None:
         """Have `dispatch` called for each event of a frame. Raises MalformedDispatchError.
 

@@ -176,7 +176,7 @@ class GatewayConnection:
         """Wait for what is not the socket: while nothing is read, a missing ACK proves nothing."""
         if self._heart is None:
             return await waiting
-        self._heart.on_reading_paused()
+        self._heart.on_reading_paused(self._loop.time())
         try:
             return await waiting
         finally:

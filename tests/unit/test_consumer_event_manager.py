@@ -449,6 +449,14 @@ async def test_an_unknown_type_reaches_those_that_listen_to_raw_payloads(manager
     assert names == ["THREAD_MEMBER_UPDATE", "RESUMED"]
 
 
+async def test_who_comes_later_and_lacks_the_intent_is_warned_as_by_hikari(manager: EventManager) -> None:
+    manager.know_intents(hikari.Intents.GUILD_MESSAGES)
+    with pytest.warns(hikari.MissingIntentWarning, match="MemberCreateEvent"):
+        manager.subscribe(hikari.MemberCreateEvent, ignore)
+    with pytest.warns(hikari.MissingIntentWarning, match="MemberDeleteEvent"), pytest.raises(TimeoutError):
+        await manager.wait_for(hikari.MemberDeleteEvent, timeout=0.01)
+
+
 def test_a_listener_that_lacks_its_intent_gets_a_sentence(manager: EventManager) -> None:
     manager.subscribe(hikari.MemberCreateEvent, ignore)
     manager.subscribe(hikari.GuildMessageCreateEvent, ignore)

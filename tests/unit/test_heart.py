@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_workers.heart import READ_ENOUGH_S, Heart
+from gateway_workers.heart import BRIEF_S, READ_ENOUGH_S, Heart
 
 
 def beating(now: float = 100.0) -> Heart:
@@ -39,7 +39,7 @@ def test_a_beat_without_ack_makes_a_zombie_and_an_ack_heals_it() -> None:
 
 def test_a_beat_proves_nothing_while_nothing_is_read_and_shortly_after() -> None:
     heart = beating()
-    heart.on_reading_paused()
+    heart.on_reading_paused(110.0)
     heart.on_beat(120.0)
     assert not heart.is_zombie(160.0)
     heart.on_reading_resumed(158.0)
@@ -49,24 +49,25 @@ def test_a_beat_proves_nothing_while_nothing_is_read_and_shortly_after() -> None
 def test_a_beat_that_waits_for_its_ack_when_reading_stops_proves_nothing_until_it_goes_on() -> None:
     heart = beating()
     heart.on_beat(120.0)
-    heart.on_reading_paused()
+    heart.on_reading_paused(120.0)
     heart.on_reading_resumed(156.0)
     assert not heart.is_zombie(160.0)
     assert heart.is_zombie(161.5)
 
 
-def test_a_short_pause_excuses_no_missing_ack() -> None:
+def test_short_pauses_excuse_no_missing_ack() -> None:
     heart = beating()
     heart.on_beat(120.0)
-    heart.on_reading_paused()
-    heart.on_reading_resumed(120.1)
+    for at in (121.0, 158.0, 159.0):
+        heart.on_reading_paused(at)
+        heart.on_reading_resumed(at + 0.1)
     assert heart.is_zombie(160.0)
 
 
 def test_the_first_beat_after_reading_resumed_counts_again() -> None:
     heart = beating()
     heart.on_beat(120.0)
-    heart.on_reading_paused()
+    heart.on_reading_paused(121.0)
     heart.on_beat(160.0)
     heart.on_reading_resumed(199.0)
     heart.on_beat(200.0)
@@ -76,7 +77,7 @@ def test_the_first_beat_after_reading_resumed_counts_again() -> None:
 def test_an_ack_that_waited_unread_tells_no_latency() -> None:
     heart = beating()
     heart.on_beat(120.0)
-    heart.on_reading_paused()
+    heart.on_reading_paused(121.0)
     heart.on_reading_resumed(149.0)
     heart.on_ack(150.0)
     assert heart.latency_s is None
@@ -94,22 +95,24 @@ def test_an_ack_that_nobody_asked_for_tells_no_latency() -> None:
 
 @given(st.lists(st.sampled_from(["beat", "ack", "pause", "resume"]), max_size=40))
 def test_a_zombie_is_a_beat_without_ack_that_was_read_for_long_enough(events: list[str]) -> None:
+    """Whatever happens in steps of a second: unread seconds since the beat are counted here one by one."""
     heart, now = beating(0.0), 0.0
-    waiting = read_throughout = False
-    paused, resumed_at = False, 0.0
+    waiting = paused = False
+    unread_s, resumed_at = 0.0, 0.0
     for event in events:
         now += 1.0
+        unread_s += paused
         if event == "beat":
             heart.on_beat(now)
-            waiting, read_throughout = True, not paused
+            waiting, unread_s = True, 0.0
         elif event == "ack":
             heart.on_ack(now)
             waiting = False
-        elif event == "pause":
-            heart.on_reading_paused()
-            paused, read_throughout = True, False
-        else:
+        elif event == "pause" and not paused:
+            heart.on_reading_paused(now)
+            paused = True
+        elif event == "resume" and paused:
             heart.on_reading_resumed(now)
             paused, resumed_at = False, now
-        was_read = read_throughout or (not paused and now - resumed_at >= READ_ENOUGH_S)
-        assert heart.is_zombie(now) == (waiting and was_read)
+        was_read = unread_s <= BRIEF_S or now - resumed_at >= READ_ENOUGH_S
+        assert heart.is_zombie(now) == (waiting and not paused and was_read)
