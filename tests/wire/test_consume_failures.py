@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.waiting import eventually
 from tests.wire.consume_rig import Rig, interaction
 
 if TYPE_CHECKING:
@@ -55,6 +56,12 @@ async def test_a_failed_dispatch_is_tried_again_later_and_outlives_the_process_t
     await process.wait()
     successor = await rig.started(GW_ON_ERROR="retry")
     await rig.until_recorded("end", content="flaky")
+
+    async def is_over() -> bool:
+        """Killed between a copy and its acknowledgement, the process left both."""
+        return not any([await rig.ready_count(rig.names.delay(seconds)) for seconds in (1, 2)])
+
+    await eventually(is_over)
     assert await successor.stop() == 0
     attempts = rig.recorded("message", content="flaky")
     assert {entry["attempt"] for entry in attempts} == {1, 2, 3}
