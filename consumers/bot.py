@@ -25,7 +25,7 @@ from consumers.script_logs import set_up_logs
 from consumers.settings import GroupSettings
 from consumers.start_request import StartRequest, warn_of_activity
 from eventbus.errors import RelayError
-from eventbus.loopback import may_need_proxy
+from eventbus.proxies import is_proxied
 from eventbus.settings import build
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Bot(hikari.GatewayBot):
         """A bot with the settings of a command."""
         options: Any = {name: getattr(settings, name) for name in Options.__annotations__}
         url, token = settings.amqp_url.get_secret_value(), settings.token.get_secret_value()
-        proxy = impl.ProxySettings(trust_env=may_need_proxy(settings.rest_url))
+        proxy = impl.ProxySettings(trust_env=is_proxied(settings.rest_url))
         return cls(url, token, auto_chunk_members=not settings.members_as_sent, proxy_settings=proxy, **options)
 
     @staticmethod

@@ -231,6 +231,8 @@ class Consumer:
             return
         self.intents = hikari.Intents(config.intents)
         self.shards = {shard: self._proxy(shard, config.shard_count) for shard in range(config.shard_count)}
+        if self.consuming.is_set():
+            self._parts.event_manager.know_intents(self.intents)
 
     async def _follow_config(self) -> None:
         """The fleet may come back with another shard count, and then with other intents, while this process runs."""
@@ -358,8 +360,11 @@ class Consumer:
             await self.group.drain()
             return
         own = asyncio.ensure_future(asyncio.gather(self.group.drain(), self._components.finish_begun()))
-        await asyncio.wait([own], timeout=self._settings.drain_timeout_s / 2)
-        await asyncio.gather(own, self._components.drain())
+        try:
+            await asyncio.wait([own], timeout=self._settings.drain_timeout_s / 2)
+            await asyncio.gather(own, self._components.drain())
+        finally:
+            own.cancel()
 
     async def _say_goodbye(self) -> None:
         was_consuming = self.consuming.is_set()

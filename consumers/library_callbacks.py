@@ -11,6 +11,7 @@ import logging
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from consumers.errors import CancelledByNobodyError
 from consumers.handling import CURRENT_HANDLING, Handling, listener_name
 from consumers.watchdog import HANDLER_PREFIX
 
@@ -48,7 +49,8 @@ class _Factory:
 
         callback.__module__, callback.__qualname__ = coro.cr_frame.f_globals["__name__"], coro.__qualname__
         task = self._make(loop, _run(coro, handling, callback), **options)
-        loop.call_soon(task.set_name, f"{HANDLER_PREFIX}{listener_name(callback)}")  # asyncio names it after us
+        task.set_name(f"{HANDLER_PREFIX}{listener_name(callback)}")
+        task.add_done_callback(lambda _: coro.close())  # if it was cancelled before its first step
         handling.track(task, callback)
         return task
 
@@ -69,7 +71,16 @@ async def _run(coro: CoroutineType[Any, Any, None], handling: Handling, callback
         await coro
     except SystemExit as request:
         handling.note_exit(callback, request)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        _report(CancelledByNobodyError("what it awaited was cancelled"), handling, callback)
     except Exception as error:  # noqa: BLE001 - the border of one delivery: handlers are the user's
-        handling.note_raised(callback, error)
-        fields = {"action": "handler_failed", "handler": listener_name(callback)}
-        _log.error("a handler failed", extra=fields, exc_info=error)
+        _report(error, handling, callback)
+
+
+def _report(error: Exception, handling: Handling, callback: Callable[[], None]) -> None:
+    handling.note_raised(callback, error)
+    fields = {"action": "handler_failed", "handler": listener_name(callback)}
+    _log.error("a handler failed", extra=fields, exc_info=error)

@@ -26,7 +26,7 @@ PATIENCE_S = 1.0
 STOPPED_SHARE = 0.1
 """A process that used less CPU than that while not even the watching thread ran was stopped as a whole."""
 HANDLER_PREFIX = "handler "
-_DEBUGGERS = frozenset({"bdb", "pydevd"})
+_DEBUGGERS = frozenset({"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy"})
 _LIBRARY = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 _OWN = str(Path(__file__).parent)
 
@@ -35,7 +35,7 @@ class Watchdog:
     """The loop beats, the thread looks whether it did. `run()` as a task of the loop to be watched.
 
     A loop that stood still for `end_after_s` ends the process: no signal and no time-out reaches it, and RabbitMQ has
-    given its deliveries to others long before. Not while a debugger is loaded.
+    given its deliveries to others long before. Not while it stands in a debugger.
     """
 
     def __init__(self, counters: Counters, *, end_after_s: float | None, patience_s: float = PATIENCE_S) -> None:
@@ -69,27 +69,41 @@ class Watchdog:
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
         looked_at, cpu_at = time.monotonic(), time.process_time()
+        beat_at, blocked_s = self._beat_at, 0.0
         while not self._stopping.wait(BEAT_S):
             now, cpu = time.monotonic(), time.process_time()
             gap_s, used_s = now - looked_at, cpu - cpu_at
-            if gap_s > self._patience_s + BEAT_S and used_s < gap_s * STOPPED_SHARE:  # no handler's doing
-                self._beat_at = now
             looked_at, cpu_at = now, cpu
-            still_s = now - self._beat_at
+            if self._beat_at != beat_at:
+                beat_at, blocked_s = self._beat_at, 0.0
+            was_stopped = gap_s > self._patience_s + BEAT_S and used_s < gap_s * STOPPED_SHARE
+            blocked_s += BEAT_S if was_stopped else gap_s  # what stops the whole process is no handler's doing
+            still_s = now - beat_at
             if still_s > self._patience_s + BEAT_S and self._culprit is None:
                 self._culprit = _culprit(loop, thread_id)
                 fields = {"action": "loop_blocked", "seconds": round(still_s, 1), **self._culprit}
                 _log.error("a handler blocks the event loop: nothing else runs", extra=fields)
             culprit = self._culprit
-            if culprit is None or self._end_after_s is None or still_s <= self._end_after_s or _is_debugged():
+            if (
+                culprit is None
+                or self._end_after_s is None
+                or blocked_s <= self._end_after_s
+                or _is_debugged(thread_id)
+            ):
                 continue
             fields = {"action": "block_timeout", "seconds": round(still_s, 1), **culprit}
             _log.critical("a handler blocks the event loop without end: the process ends", extra=fields)
             os._exit(EXIT_FAILURE)
 
 
-def _is_debugged() -> bool:
-    return not _DEBUGGERS.isdisjoint(sys.modules)
+def _is_debugged(thread_id: int) -> bool:
+    """Whether the thread stands in a debugger."""
+    frame = sys._current_frames().get(thread_id)  # noqa: SLF001 - documented
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in _DEBUGGERS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _culprit(loop: asyncio.AbstractEventLoop, thread_id: int) -> dict[str, str]:

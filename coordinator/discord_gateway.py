@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from coordinator.errors import DiscordUnreachableError, TokenRefusedError
 from coordinator.identify_gate import IdentifyLimit
-from eventbus.loopback import may_need_proxy
+from eventbus.proxies import is_proxied
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -67,7 +67,7 @@ class DiscordGateway:
         self._http = aiohttp.ClientSession(
             headers={"Authorization": f"Bot {self._bot_token}", "User-Agent": agent},
             timeout=aiohttp.ClientTimeout(total=ATTEMPT_TIMEOUT_S),
-            trust_env=may_need_proxy(self._rest_url),
+            trust_env=is_proxied(self._rest_url),
         )
         return self
 

@@ -187,16 +187,15 @@ class GroupQueues:
             await connection.bind(self._queue_of(event_type), exchange, "#")
 
     async def _unbind_unwanted(self, connection: ConsumeConnection) -> None:
-        """If no other process of the group runs, which might want them."""
-        if await self._layout.process_count(connection) > 1:
-            return
+        """As long as no other process of the group runs, which might want them."""
         for event_type in sorted(self._unwanted):
+            if await self._layout.process_count(connection) > 1:
+                return
             await self._unbind(connection, event_type)
-        if await self._layout.process_count(connection) > 1:  # one came meanwhile, and may have bound them before
-            for event_type in sorted(self._unwanted):
+            if await self._layout.process_count(connection) > 1:  # one came just now, and may have bound it before
                 await self._bind_answered(connection, event_type)
-        else:
-            self._unwanted.clear()
+                return
+            self._unwanted.discard(event_type)
 
     async def _unbind(self, connection: ConsumeConnection, event_type: str) -> None:
         exchange, partitions = self._names.event(event_type), self._partitions_of(event_type)

@@ -37,7 +37,7 @@ def test_the_bot_has_the_trait(trait: type) -> None:
 
 
 def test_it_is_a_gateway_bot_for_whoever_asks_and_none_of_hikaris_own_code_runs() -> None:
-    assert isinstance(new_bot(), hikari.GatewayBot)
+    assert hikari.GatewayBot in Bot.__mro__  # `isinstance` only asks for the members
     assert [name for name in vars(hikari.GatewayBot) if not name.startswith("_") and name not in vars(Bot)] == []
 
 

@@ -24,6 +24,7 @@ class Command:
     def __init__(self, error: BaseException | None = None) -> None:
         self.go_on = asyncio.Event()
         self.ended = False
+        self.name = ""
         self._error = error
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -33,6 +34,8 @@ class Command:
 
     @of_miru
     async def _handle_callback(self) -> None:
+        task = asyncio.current_task()
+        self.name = task.get_name() if task is not None else ""
         await self.go_on.wait()
         if self._error is not None:
             raise self._error
@@ -61,6 +64,7 @@ async def test_a_dispatch_has_ended_when_its_callback_has_and_does_not_wait_for_
     command.go_on.set()
     await finishing
     assert command.ended
+    assert command.name == "handler miru.view.Command._handle_callback"  # from its first step on
     assert not command.tasks[1].done()
     command.tasks[1].cancel()
 
@@ -73,6 +77,15 @@ async def test_a_callback_that_raises_is_a_listener_that_failed(caplog: pytest.L
     name = "miru.view.Command._handle_callback"
     assert handling.listener_failure == f"the listener {name} raised ValueError: as told"
     assert [record.__dict__["handler"] for record in caplog.records] == [name]
+    command.tasks[1].cancel()
+
+
+async def test_a_callback_whose_await_somebody_cancelled_has_failed() -> None:
+    command = Command(asyncio.CancelledError())
+    handling = await handled(command)
+    command.go_on.set()
+    await handling.finish()
+    assert "cancelled" in str(handling.listener_failure)
     command.tasks[1].cancel()
 
 
