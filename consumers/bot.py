@@ -84,7 +84,7 @@ class Options(TypedDict, total=False):
 class Bot(hikari.GatewayBot):
     """A member of a consumer group, with all that hikari's GatewayBot offers: docs/parity.md compares the two.
 
-    It is one for whoever asks (`isinstance`, injection by class), and shares none of its code: all members are our own.
+    It is one for whoever asks (`isinstance`, injection by class), and all public members are our own.
     Shard count and intents are the coordinator's and known once the bot has started; until then `intents` is what is
     given here. Raises ConfigurationError if an argument is wrong, or cannot mean here what it means to hikari.
     """

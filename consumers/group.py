@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from consumers.lane import Lane
 from consumers.partitions import Partitions
-from eventbus.amqp.group_queues import LANES, GroupQueues, slot_count
+from eventbus.amqp.group_queues import LANES, MOST_UNWANTED, GroupQueues, slot_count
 from eventbus.errors import BrokerLostError
 from eventbus.names import EVENT_TYPE_PATTERN, INTERACTION_LANE
 
@@ -130,7 +130,7 @@ class Group:
         if event_type is None or event_type in self._wanted() or EVENT_TYPE_PATTERN.fullmatch(event_type) is None:
             return
         self._queues.note_unwanted(event_type)
-        if event_type not in self._told_unwanted:
+        if event_type not in self._told_unwanted and len(self._told_unwanted) < MOST_UNWANTED:
             self._told_unwanted.add(event_type)
             sentence = "nobody in this process listens to what comes: another process, or an earlier release, bound it"
             _log.info(sentence, extra={"action": "unwanted_type", "type": event_type})

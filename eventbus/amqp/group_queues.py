@@ -33,6 +33,8 @@ METHOD_TIMEOUT_S = 10.0
 SYNC_TIMEOUT_S = 600.0
 """For all bindings: a busy connection answers each method late, and a call that is given up closes its channel."""
 DELIVERY_LIMIT = 20
+MOST_UNWANTED = 200
+"""Discord has fewer event types: more are made up by whoever can write to the queue."""
 NOT_PARTITIONED = GroupLayout()
 LANES: tuple[str | None, ...] = (None, INTERACTION_LANE, QUARANTINE_LANE)
 
@@ -92,8 +94,9 @@ class GroupQueues:
         return self._placed_count
 
     def note_unwanted(self, event_type: str) -> None:
-        """Deliveries come of a type that nobody here wants."""
-        self._unwanted.add(event_type)
+        """Deliveries come of a type that nobody here wants. Of no end of types, only some are looked after."""
+        if len(self._unwanted) < MOST_UNWANTED:
+            self._unwanted.add(event_type)
 
     async def sync(self, *, again: bool = False) -> None:
         """Bind what came to be wanted, or `again` all that is; unbind what is no longer.
@@ -193,7 +196,7 @@ class GroupQueues:
                 return
             await self._unbind(connection, event_type)
             if await self._layout.process_count(connection) > 1:  # one came just now, and may have bound it before
-                await self._bind_answered(connection, event_type)
+                self._bind_unanswered(connection, event_type)
                 return
             self._unwanted.discard(event_type)
 

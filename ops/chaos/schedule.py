@@ -65,7 +65,6 @@ NODE_KINDS = BROKER_KINDS
 SESSION_ENDING_KINDS = frozenset({Kind.OP_9_NEW_SESSION, Kind.CLOSE_ENDING})
 ON_CONNECTION_KINDS = SESSION_ENDING_KINDS | {Kind.DROP, Kind.OP_7, Kind.OP_9_RESUMABLE, Kind.CLOSE}
 """End one connection of a shard, which then comes back with a Resume or an Identify."""
-ON_WORKER = ("_worker", "_worker_link")
 
 # Fatal codes (4004, 4010 to 4014) stop a worker by design and are the business of other tests.
 RESUMABLE_CODES = (1000, 1001, 1011, 4000, 4001, 4002, 4005, 4008)

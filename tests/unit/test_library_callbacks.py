@@ -9,6 +9,7 @@ import pytest
 
 from consumers.handling import CURRENT_HANDLING, Handling
 from consumers.library_callbacks import count_library_callbacks
+from tests.waiting import eventually
 
 
 def of_miru(method: FunctionType) -> FunctionType:
@@ -59,7 +60,7 @@ async def test_a_dispatch_has_ended_when_its_callback_has_and_does_not_wait_for_
     command = Command()
     handling = await handled(command)
     finishing = asyncio.create_task(handling.finish())
-    await asyncio.sleep(0.01)
+    await eventually(lambda: command.name)
     assert not finishing.done()
     command.go_on.set()
     await finishing
