@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
 from typing import TYPE_CHECKING
 
 import aio_pika
@@ -10,6 +15,7 @@ import pytest
 from eventbus.amqp.broker import Broker
 from eventbus.names import Names
 from tests.tcp_proxy import TcpProxy, tcp_proxy
+from tests.waiting import eventually
 from tests.wire import consume_rig
 
 if TYPE_CHECKING:
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel
 
 CONNECT_TIMEOUT_S = 10
+REDIS = shutil.which("redis-server")
+MISSING = "redis-server is not installed: run make setup as root, or apt-get install redis-server"
 
 
 @pytest.fixture
@@ -57,3 +65,36 @@ async def rig(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Pat
     """A group of consumers of the file's fleet, one for each test."""
     async with consume_rig.rig(fleet, observer, tmp_path) as tested:
         yield tested
+
+
+@pytest.fixture
+def redis_port(tmp_path: Path) -> Iterator[int]:
+    """A Redis of the test's own, on loopback, that stores nothing. Where changes are judged, there has to be one."""
+    if REDIS is None and not os.environ.get("CI"):
+        pytest.skip(MISSING)
+    assert REDIS is not None, MISSING
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [REDIS, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        yield port
+        process.terminate()
+
+
+@pytest.fixture
+async def redis_url(redis_port: int) -> str:
+    await eventually(lambda: _answers(redis_port))
+    return f"redis://127.0.0.1:{redis_port}"
+
+
+async def _answers(port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.write(b"PING\r\n")
+    answer = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return answer == b"+PONG\r\n"

@@ -115,6 +115,19 @@ async def test_two_processes_with_a_command_library_both_answer(rig: Rig, discor
     assert not [entry for entry in parent.log if entry["level"] == "ERROR"]
 
 
+async def test_a_cooldown_in_redis_counts_over_all_processes(rig: Rig, discord: Discord, redis_url: str) -> None:
+    parent = rig.start("--processes", "3", **environment("shared_cooldown", discord), REDIS_URL=redis_url)
+    await parent.until_logged("child_up", count=3)
+    members = discord.world.guild(discord.world.guild_ids[0])["members"]
+    for user_id in [member["user"]["id"] for member in members[:2]]:
+        answers = [await discord.answer_to(rig, "slash", name="reward", user_id=user_id) for _ in range(6)]
+        said = [answer["data"]["content"] for answer in answers]
+        assert said[0] == "Here you are!"
+        assert all(text.startswith("Again in 3") for text in said[1:]), said
+    assert await parent.stop() == 0
+    assert not [entry for entry in parent.log if entry["level"] == "ERROR"]
+
+
 async def test_the_smallest_bot_is_small_and_answers(rig: Rig, discord: Discord) -> None:
     source = (EXAMPLES / "smallest_bot.py").read_text()
     assert len(source.splitlines()) <= 20

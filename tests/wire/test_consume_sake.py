@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import os
-import shutil
-import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,47 +16,12 @@ from tests.waiting import eventually
 from tests.wire.consume_rig import Rig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-REDIS = shutil.which("redis-server")
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <StreamWriter:ResourceWarning")
 """hikari-sake 1.1.2 closes its clients, and not the connection pools that it made for them."""
-MISSING = "redis-server is not installed: run make setup as root, or apt-get install redis-server"
-
-
-@pytest.fixture
-def redis_port(tmp_path: Path) -> Iterator[int]:
-    """A Redis of the test's own, on loopback, that stores nothing. Where changes are judged, there has to be one."""
-    if REDIS is None and not os.environ.get("CI"):
-        pytest.skip(MISSING)
-    assert REDIS is not None, MISSING
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [REDIS, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        yield port
-        process.terminate()
-
-
-@pytest.fixture
-async def redis_url(redis_port: int) -> str:
-    await eventually(lambda: _answers(redis_port))
-    return f"redis://127.0.0.1:{redis_port}"
-
-
-async def _answers(port: int) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.write(b"PING\r\n")
-    answer = await reader.readline()
-    writer.close()
-    await writer.wait_closed()
-    return answer == b"+PONG\r\n"
 
 
 @pytest.fixture
