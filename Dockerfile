@@ -6,6 +6,7 @@ COPY requirements-runtime.lock ./
 RUN /opt/relay/bin/pip install --no-cache-dir --require-hashes -r requirements-runtime.lock
 COPY . .
 RUN /opt/relay/bin/pip install --no-cache-dir --no-deps .
+RUN /opt/relay/bin/pip install --no-cache-dir -r examples/requirements.txt
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --home-dir /app relay

@@ -199,7 +199,7 @@ async def open_stage(
         "GW_NAMESPACE": f"busy-{secrets.token_hex(4)}",
         "GW_INTENTS": "ALL",
         "GW_LOG_FORMAT": "json",
-        "GW_REBALANCE_AFTER_S": "0",
+        "GW_REBALANCE_AFTER": "0",
         **(changes or {}),
     }
     async with contextlib.AsyncExitStack() as stack:

@@ -33,5 +33,5 @@ class Counters:
     loop_stalls: int = 0
 
     def fields(self) -> dict[str, int]:
-        """By name, for logs and metrics."""
+        """By name, for logs."""
         return asdict(self)

@@ -109,7 +109,8 @@ class GroupSettings(BotSettings):
     )
     cache: str = setting(
         "",
-        help="parts of hikari's cache to keep, joined by commas, or all; none but the own user if not given",
+        help="parts of hikari's cache to keep, joined by commas: guilds, channels, threads, roles, emojis, stickers,"
+        " invites, voice-states, members, presences, messages; or all; none but the own user if not given",
         flags=["--cache"],
         env=["GW_CACHE"],
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Mapping, Sequence
 
-KILL_AFTER_S = 180.0  # longer than gw-run gives its workers, consumers and coordinator together
+KILL_AFTER_S = 3800.0  # longer than gw-run gives all its parts together, with the longest --drain-timeout
 
 
 class TiedProgram:

@@ -39,7 +39,7 @@ class CoordinatorSettings(BotSettings):
         60.0,
         help="seconds of calm after which shards are spread evenly over the workers; 0 for never",
         flags=["--rebalance-after"],
-        env=["GW_REBALANCE_AFTER_S"],
+        env=["GW_REBALANCE_AFTER"],
         ge=0,
         le=86_400,
     )

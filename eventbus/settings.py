@@ -285,14 +285,14 @@ def settings_table(commands: Mapping[str, type[Settings]]) -> str:
     for command_name, model in commands.items():
         for name, field in model.model_fields.items():
             extra = _extra(model, name)
-            shown = extra["shown_default"] or ("" if field.is_required() else _default_text(field.default))
+            shown = extra["shown_default"] or ("needed" if field.is_required() else _default_text(field.default))
             flags = ", ".join(f"`{flag}`" for flag in extra["flags"])
             env = ", ".join(f"`{variable}`" for variable in extra["env"])
             key = f"{name} {field.description}"
             rows.setdefault(key, (flags, env, shown, field.description or "", []))[4].append(command_name)
     lines = ["| flag | environment | default | meaning | of |", "|---|---|---|---|---|"]
     for flags, env, shown, meaning, names in rows.values():
-        of = "all" if len(names) == len(commands) else ", ".join(names)
+        of = "all but gw-sim" if len(names) == len(commands) else ", ".join(names)
         cells = [cell.replace("|", r"\|") for cell in (flags, env, shown, meaning, of)]
         lines.append("| " + " | ".join(cells).replace("|  |", "| |") + " |")
     return "\n".join(lines) + "\n"

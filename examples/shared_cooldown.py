@@ -43,6 +43,6 @@ def setup(bot: hikari.GatewayBotAware) -> None:
     async def reward(context: arc.GatewayContext) -> None:
         await context.respond("Here you are!")
 
-    @bot.listen()
-    async def on_stopping(_: hikari.StoppingEvent) -> None:
-        await redis.close()
+    @client.add_shutdown_hook
+    async def close(_: arc.GatewayClient) -> None:
+        await redis.connection_pool.disconnect()

@@ -152,6 +152,24 @@ class BrokerFolder:
         _write_secret(self.paths.config / "enabled_plugins", render_enabled_plugins(self._plugins))
 
 
+def url_of_running(directory: Path) -> str | None:
+    """AMQP URL, with its password, of the node that runs in `directory` now; None if there is none that we may use."""
+    paths = BrokerPaths(directory)
+    try:
+        with paths.lock.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    except OSError:
+        return None
+    else:
+        return None
+    try:
+        return BrokerIdentity(**json.loads(paths.identity.read_text())).url
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def _new_identity() -> BrokerIdentity:
     return BrokerIdentity(
         node_name=f"relay-{secrets.token_hex(4)}@localhost",

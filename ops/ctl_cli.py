@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import typer
@@ -14,17 +14,22 @@ from eventbus.amqp.broker import Broker
 from eventbus.amqp.link import Link
 from eventbus.amqp.rpc import RpcClient
 from eventbus.coordinator_client import CoordinatorClient
+from eventbus.errors import EXIT_INTERRUPTED
 from eventbus.names import Names
-from eventbus.process import run_process
-from eventbus.settings import Settings, command, run_command, setting
+from eventbus.process import run_process, unless_stopped
+from eventbus.settings import command, run_command, setting
 from ops.ctl_dead import dead_app
 from ops.ctl_fleet import add_fleet_commands
+from ops.ctl_settings import CtlSettings
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Coroutine
+
     from eventbus.messages import FleetState
 
 
-class StateSettings(Settings):
+class StateSettings(CtlSettings):
     """Where to ask and how to print."""
 
     json_output: bool = setting(False, help="print JSON", flags=["--json"], env=["GW_JSON"])
@@ -32,10 +37,15 @@ class StateSettings(Settings):
 
 def _state(settings: StateSettings) -> None:
     """Show the shards, who holds them, and the identify budget. Exit code 1 if no coordinator answers."""
-    run_process("gw-ctl", settings, lambda _: _show_state(settings))
+    run_process("gw-ctl", settings, lambda stop: _unless_stopped(stop, _show_state(settings)))
 
 
-async def _show_state(settings: StateSettings) -> None:
+async def _unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, bool]) -> None:
+    if await unless_stopped(stop, work) is None:
+        raise SystemExit(EXIT_INTERRUPTED)
+
+
+async def _show_state(settings: StateSettings) -> bool:
     link = Link(Broker.from_settings(settings), name="gw-ctl")
     coordinator = CoordinatorClient(RpcClient(link), Names(settings.namespace))
     await link.open(timeout_s=settings.connect_timeout_s)
@@ -48,6 +58,7 @@ async def _show_state(settings: StateSettings) -> None:
         sys.stdout.buffer.write(orjson.dumps(state.model_dump(mode="json")) + b"\n")
     else:
         _print_tables(state)
+    return True
 
 
 def _print_tables(state: FleetState) -> None:

@@ -13,7 +13,7 @@ import typer
 from eventbus.amqp.broker import Broker
 from eventbus.amqp.dead_letters import DeadLetterReader
 from eventbus.amqp.link import Link
-from eventbus.errors import ConfigurationError, RelayError
+from eventbus.errors import EXIT_INTERRUPTED, ConfigurationError, RelayError
 from eventbus.names import Names
 from eventbus.process import run_process, unless_stopped
 from eventbus.settings import build, command
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from eventbus.amqp.dead_letters import HeldLetter
 
 NAME = "gw-ctl"
-EXIT_INTERRUPTED = 130
 
 S = TypeVar("S", bound="DeadSettings")
 

@@ -19,8 +19,9 @@ from eventbus.errors import ConfigurationError, RemoteError
 from eventbus.messages import DrainProgress, ErrorCode, Moves
 from eventbus.names import Names, is_name
 from eventbus.process import run_process, unless_stopped
-from eventbus.settings import Settings, build, command, setting
+from eventbus.settings import build, command, setting
 from eventbus.shard_ranges import format_shards
+from ops.ctl_settings import CtlSettings
 from ops.errors import DrainUnfinishedError, FleetCommandStoppedError, RebalanceUnfinishedError
 
 if TYPE_CHECKING:
@@ -33,14 +34,14 @@ GONE_S = 10.0
 """So long a coordinator that took over may not know the worker yet."""
 
 
-class MovingSettings(Settings):
+class MovingSettings(CtlSettings):
     """Where to ask and how long to wait."""
 
     timeout_s: float = setting(
         120.0,
         help="seconds to wait until the shards have moved",
         flags=["--timeout"],
-        env=["GW_MOVE_TIMEOUT_S"],
+        env=["GW_MOVE_TIMEOUT"],
         gt=0,
         le=86_400,
     )
@@ -51,7 +52,7 @@ def drain(settings: MovingSettings, worker_id: str) -> None:
     run_process("gw-ctl", settings, lambda stop: _unless_stopped(stop, _drain(settings, worker_id)))
 
 
-def undrain(settings: Settings, worker_id: str) -> None:
+def undrain(settings: CtlSettings, worker_id: str) -> None:
     """Let a drained worker take shards again."""
     run_process("gw-ctl", settings, lambda stop: _unless_stopped(stop, _undrain(settings, worker_id)))
 
@@ -64,7 +65,7 @@ def rebalance(settings: MovingSettings) -> None:
 def add_fleet_commands(app: typer.Typer) -> None:
     """Register the commands of this module."""
     app.command("drain")(_of_worker(MovingSettings, drain))
-    app.command("undrain")(_of_worker(Settings, undrain))
+    app.command("undrain")(_of_worker(CtlSettings, undrain))
     app.command("rebalance")(command(MovingSettings, rebalance))
 
 
@@ -87,12 +88,13 @@ def _of_worker(model: type[Any], run: Callable[[Any, str], None]) -> Callable[..
 
 
 async def _unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, bool]) -> None:
+    """Do `work`; raises FleetCommandStoppedError if `stop` comes before its end."""
     if await unless_stopped(stop, work) is None:
         raise FleetCommandStoppedError
 
 
 @asynccontextmanager
-async def _coordinator(settings: Settings) -> AsyncIterator[CoordinatorClient]:
+async def _coordinator(settings: CtlSettings) -> AsyncIterator[CoordinatorClient]:
     link = Link(Broker.from_settings(settings), name="gw-ctl")
     client = CoordinatorClient(RpcClient(link), Names(settings.namespace))
     await link.open(timeout_s=settings.connect_timeout_s)
@@ -116,7 +118,7 @@ async def _drain(settings: MovingSettings, worker_id: str) -> bool:
 
 
 async def _progress(
-    coordinator: CoordinatorClient, request: messages.Drain, settings: Settings
+    coordinator: CoordinatorClient, request: messages.Drain, settings: CtlSettings
 ) -> DrainProgress | None:
     """How far it is; None if the coordinator does not know the worker."""
     try:
@@ -174,7 +176,7 @@ class _DrainWatch:
         return False
 
 
-async def _undrain(settings: Settings, worker_id: str) -> bool:
+async def _undrain(settings: CtlSettings, worker_id: str) -> bool:
     async with _coordinator(settings) as coordinator:
         request = messages.Undrain(worker_id=worker_id)
         await coordinator.call_until(request, messages.Done, timeout_s=settings.connect_timeout_s)

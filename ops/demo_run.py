@@ -17,7 +17,7 @@ from eventbus.amqp.broker import Broker
 from eventbus.amqp.link import Link
 from eventbus.amqp.rpc import RpcClient
 from eventbus.coordinator_client import CoordinatorClient
-from eventbus.errors import ConfigurationError, RelayError
+from eventbus.errors import EXIT_INTERRUPTED, ConfigurationError, RelayError
 from eventbus.names import Names
 from eventbus.process import unless_stopped
 from ops.broker_node import BrokerNode
@@ -41,7 +41,6 @@ SHARDS_OF_A_WORKER = 2
 READY_TIMEOUT_S = 60.0
 SETTLE_TIMEOUT_S = 20.0
 PROGRESS_INTERVAL_S = 1.0
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)

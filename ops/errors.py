@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventbus.errors import ConfigurationError, RelayError
+from eventbus.errors import EXIT_INTERRUPTED, ConfigurationError, RelayError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,6 +94,8 @@ class RebalanceUnfinishedError(RelayError):
 
 class FleetCommandStoppedError(RelayError):
     """The command was interrupted; what it asked for goes on."""
+
+    exit_code = EXIT_INTERRUPTED
 
     def __init__(self) -> None:
         super().__init__("stopped waiting: what was asked for goes on; see `gw-ctl state`")

@@ -101,10 +101,14 @@ class Fleet:
     def _full_environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONUNBUFFERED": "1", **self.environment}
 
-    async def drain(self) -> None:
-        """Stop all: workers first, so that nothing new comes; consumers finish; then those that served them."""
-        for children in (self.workers, self.consumers, self.coordinators):
-            await self.supervisor.stop(children, timeout_s=DRAIN_TIMEOUT_S)
+    async def drain(self, *, handlers_s: float = 0) -> None:
+        """Stop all: workers first, so that nothing new comes; consumers finish; then those that served them.
+
+        `handlers_s`: what consumers get for their handlers, beside what all get.
+        """
+        await self.supervisor.stop(self.workers, timeout_s=DRAIN_TIMEOUT_S)
+        await self.supervisor.stop(self.consumers, timeout_s=DRAIN_TIMEOUT_S + handlers_s)
+        await self.supervisor.stop(self.coordinators, timeout_s=DRAIN_TIMEOUT_S)
         if self.simulator is not None:
             await self.supervisor.stop([self.simulator.child], timeout_s=DRAIN_TIMEOUT_S)
 

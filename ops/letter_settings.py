@@ -8,7 +8,8 @@ from pydantic import field_validator
 
 from eventbus.errors import ConfigurationError
 from eventbus.names import EVENT_TYPE_PATTERN
-from eventbus.settings import Settings, check_name, setting
+from eventbus.settings import check_name, setting
+from ops.ctl_settings import CtlSettings
 from ops.letter_choice import LetterChoice, duration_s
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 MAX_LIMIT = 10_000_000
 
 
-class DeadSettings(Settings):
+class DeadSettings(CtlSettings):
     """Whose letters, and how to print."""
 
     group: str = setting(

@@ -25,7 +25,7 @@ from ops.errors import SimulatorFailedError
 from ops.fleet import Fleet
 from ops.line_printer import LinePrinter
 from ops.playground import suggestions
-from ops.run_settings import SIMULATOR_TOKEN, RunSettings
+from ops.run_settings import BROKER_FOLDER, SIMULATOR_TOKEN, RunSettings
 from ops.supervisor import FIRST_BACKOFF_S, MAX_BACKOFF_S, Supervisor, describe_exit
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ async def _run(settings: RunSettings, stop: asyncio.Event, *, is_child: bool) ->
         url, node = settings.amqp_url.get_secret_value(), None
         if not settings.broker_is_given:
             printer.say("starting a private RabbitMQ node (AMQP_URL is not set)")
-            node = await stack.enter_async_context(BrokerNode(settings.data_dir / "broker"))
+            node = await stack.enter_async_context(BrokerNode(settings.data_dir / BROKER_FOLDER))
             url = node.url
         supervisor = await stack.enter_async_context(Supervisor(printer.line, printer.say))
         fleet = Fleet(supervisor, _environment(settings, url))
@@ -52,7 +52,7 @@ async def _run(settings: RunSettings, stop: asyncio.Event, *, is_child: bool) ->
             await supervisor.run(running if node is None else _with_broker(node, running, printer.say))
         finally:
             printer.say("draining; Ctrl-C again leaves at once")
-            await fleet.drain()
+            await fleet.drain(handlers_s=settings.drain_timeout_s)
 
 
 async def _with_broker(node: BrokerNode, work: Coroutine[Any, Any, None], say: Callable[[str], None]) -> None:
@@ -141,6 +141,8 @@ def _environment(settings: RunSettings, amqp_url: str) -> dict[str, str]:
         "GW_LOG_LEVEL": settings.log_level,
         "GW_LOG_FORMAT": settings.log_format,
         "GW_CONNECT_TIMEOUT": str(settings.connect_timeout_s),
+        "GW_DRAIN_TIMEOUT": str(settings.drain_timeout_s),
+        "GW_PROCESSES": "1",  # of each consumer: --process-count says how many there are
     }
     if settings.intents is not None:
         environment["GW_INTENTS"] = settings.intents

@@ -11,6 +11,8 @@ from pydantic import SecretStr, ValidationInfo, field_validator, model_validator
 from eventbus.settings import BotSettings, check_name, setting
 
 SIMULATOR_TOKEN = "NDE5NDMwNDAwMDAwNzY5MjMy.simulated.bot-token"  # noqa: S105 - for gw-sim, no secret
+DATA_DIR = ".run"
+BROKER_FOLDER = "broker"  # of the private node, in the data folder
 _UNSET = SecretStr("unset")
 
 
@@ -75,8 +77,16 @@ class RunSettings(BotSettings):
         flags=["--reload"],
         env=["GW_RELOAD"],
     )
+    drain_timeout_s: float = setting(
+        30.0,
+        help="seconds that running handlers get to end when the process stops",
+        flags=["--drain-timeout"],
+        env=["GW_DRAIN_TIMEOUT"],
+        ge=0,
+        le=3600,
+    )
     data_dir: Path = setting(
-        Path(".run"),
+        Path(DATA_DIR),
         help="folder of the private RabbitMQ node that runs if AMQP_URL is not set",
         flags=["--data-dir"],
         env=["GW_DATA_DIR"],

@@ -101,7 +101,7 @@ async def stage(broker_url: str, namespace: str, tmp_path: Path) -> AsyncIterato
         "GW_INTENTS": "ALL",
         "GW_MAX_INTERACTION_AGE": "0",  # late ones are handled too: what is skipped would count as lost
         "RECORD_DIR": str(tmp_path),
-        "GW_REBALANCE_AFTER_S": "0",  # a slow machine must not look like a calm fleet
+        "GW_REBALANCE_AFTER": "0",  # a slow machine must not look like a calm fleet
     }
     async with contextlib.AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(

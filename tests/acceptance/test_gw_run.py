@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ops.broker_folder import url_of_running
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -61,8 +63,10 @@ def descendants(pid: int) -> set[int]:
     return children.union(*(descendants(child) for child in children)) if children else set()
 
 
-def test_one_ctrl_c_drains_all_and_leaves_nothing_behind(running: subprocess.Popen[str]) -> None:
+def test_one_ctrl_c_drains_all_and_leaves_nothing_behind(running: subprocess.Popen[str], tmp_path: Path) -> None:
     lines_until(running, "connected", count=3)
+    state = in_another_shell("gw-ctl state --json", tmp_path)  # finds the private broker of its folder
+    assert [shard["shard"] for shard in json.loads(state.stdout)["shards"]] == [0, 1, 2], state.stderr
     before = descendants(running.pid)
     running.send_signal(signal.SIGINT)
     rest = running.communicate(timeout=60)[0]
@@ -74,6 +78,7 @@ def test_one_ctrl_c_drains_all_and_leaves_nothing_behind(running: subprocess.Pop
         assert time.monotonic() < deadline, alive
         time.sleep(0.1)
     assert "Traceback" not in rest
+    assert url_of_running(tmp_path / ".run" / "broker") is None
 
 
 @pytest.mark.long

@@ -98,7 +98,7 @@ async def assert_nothing_lost(stage: Stage, *, identifies: int, may_double: bool
 
 
 async def test_shards_move_to_a_worker_that_joins_without_loss_double_or_identify(stage: Stage) -> None:
-    stage.fleet.environment["GW_REBALANCE_AFTER_S"] = "3"
+    stage.fleet.environment["GW_REBALANCE_AFTER"] = "3"
     await stage.start("--shards", "4", "--max-concurrency", "16", "--rate", "50")
     stage.fleet.add_worker("--shards", "auto", "--worker-id", "a")
     await stage.connected(4)

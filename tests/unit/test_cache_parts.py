@@ -9,6 +9,7 @@ from hikari.api import CacheComponents
 
 from consumers import Bot
 from consumers.cache_parts import COMMON_TYPES, PARTS, CacheParts
+from consumers.settings import ConsumerSettings
 from eventbus.errors import ConfigurationError
 
 
@@ -30,6 +31,11 @@ def test_an_unknown_part_is_refused_with_those_that_there_are() -> None:
         ConfigurationError, match=r"--cache \(GW_CACHE\): 'guildz': there is no such part.*voice-states"
     ):
         Bot("amqp://127.0.0.1/", "token", cache="guildz,roles")
+
+
+def test_the_help_names_every_part() -> None:
+    said = ConsumerSettings.model_fields["cache"].description or ""
+    assert all(name in said for name in PARTS)
 
 
 def test_hikaris_cache_settings_choose_too_but_not_both() -> None:
