@@ -147,17 +147,20 @@ class DeliveryPath:
         if skip is None:
             return False
         if skip is Skip.STALE_INTERACTION:
-            if not self._counters.stale_interactions:
-                sentence = (
-                    "interactions come too late to be answered and are skipped: consumers were away or are too slow,"
-                    " or their clock differs from the worker's"
-                )
-                age_s = frame.interaction_age_s(time.time())
-                _log.warning(sentence, extra={"action": "stale_interaction", "age_s": age_s})
-            self._counters.stale_interactions += 1
+            self._count_stale(frame)
         else:
             self._counters.skipped_by_age += 1
         return True
+
+    def _count_stale(self, frame: Frame) -> None:
+        if not self._counters.stale_interactions:
+            sentence = (
+                "interactions come too late to be answered and are skipped: consumers were away or are too slow,"
+                " or their clock differs from the worker's"
+            )
+            age_s = frame.interaction_age_s(time.time())
+            _log.warning(sentence, extra={"action": "stale_interaction", "age_s": age_s})
+        self._counters.stale_interactions += 1
 
     async def _attempt(self, delivery: Delivery, frame: Frame) -> bool:
         """Whether it was handled, and is not to be handled again."""
@@ -175,12 +178,16 @@ class DeliveryPath:
     async def _outcome(self, delivery: Delivery, frame: Frame) -> Outcome | None:
         """What came of it here, or in the process that owns the component; None if that one is gone with it."""
         if self._owners is not None and delivery.queue != self._quarantine:  # what may end its process ends this one
-            forwarded = await self._owners.forward(delivery, frame)
+            answerable_s = self._staleness.answerable_s(frame, time.time())
+            forwarded = await self._owners.forward(delivery, frame, begin_within_s=answerable_s)
             if isinstance(forwarded, Outcome):
                 self._counters.forwarded += 1
                 return forwarded
             if forwarded is NotForwarded.LOST:
                 return None
+            if forwarded is NotForwarded.LATE:  # its owner does not begin with it any more, for the same reason
+                self._count_stale(frame)
+                return Outcome()
         return await self._handle_here(frame, delivery)
 
     async def _handle_here(self, frame: Frame, delivery: Delivery | None = None) -> Outcome | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from consumers.errors import MalformedDispatchError
 from consumers.frame import decode
-from eventbus.owner_messages import ForwardDeclined, ForwardHandled
+from eventbus.owner_messages import ForwardBegun, ForwardDeclined, ForwardHandled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from eventbus.messages import Message
 
 _log = logging.getLogger(__name__)
+
+BEGUN_AFTER_S = 0.5
+"""So long a handler runs until its sender is told that it runs: most have ended by then."""
 
 
 class Forwarded:
@@ -60,9 +63,18 @@ class Forwarded:
         finally:
             self._waiting.discard(turn)
         try:
-            await self._reply(delivery, await self._reply_to(delivery))
+            telling = asyncio.create_task(self._tell_begun(delivery), name="tell that it runs")
+            try:
+                reply = await self._reply_to(delivery)
+            finally:
+                telling.cancel()
+            await self._reply(delivery, reply)
         finally:
             self._limits.leave(delivery.event_type)
+
+    async def _tell_begun(self, delivery: Delivery) -> None:
+        await asyncio.sleep(BEGUN_AFTER_S)
+        await self._reply(delivery, ForwardBegun())
 
     async def _reply_to(self, delivery: Delivery) -> Message:
         if self._is_draining:

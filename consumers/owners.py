@@ -35,10 +35,11 @@ MAX_WAITING = 1000
 
 
 class NotForwarded(Enum):
-    """HERE: it is this process's, or nobody's. LOST: its owner may have had it, and is gone."""
+    """HERE: it is this process's, or nobody's. LOST: its owner may have had it, and is gone. LATE: it has not begun."""
 
     HERE = "here"
     LOST = "lost"
+    LATE = "late"
 
 
 class Owners:
@@ -52,6 +53,7 @@ class Owners:
         self._is_new = False
         self._has_news = asyncio.Event()
         self._forwarding: set[str] = set()
+        self._late: set[str] = set()
         self.claims = Claims(self.claim)
         self.reply = self._queue.reply
         self.watch = self._queue.watch
@@ -110,17 +112,20 @@ class Owners:
         """Whether another process handles that dispatch for this one."""
         return message_id in self._forwarding
 
-    async def forward(self, delivery: Delivery, frame: Frame) -> Outcome | NotForwarded:
-        """What came of it where it belongs, if that is another process."""
+    async def forward(self, delivery: Delivery, frame: Frame, *, begin_within_s: float) -> Outcome | NotForwarded:
+        """What came of it where it belongs, if that is another process, which has `begin_within_s` to begin with it."""
         if frame.dispatch.type != INTERACTION_CREATE:
             return NotForwarded.HERE
         while owner := self._book.owner_of(keys_of(frame.payload), _now()):
             self._forwarding.add(frame.dispatch.message_id)
             try:
-                reply = await self._queue.forward(delivery, owner)
+                reply = await self._queue.forward(delivery, owner, begin_within_s=begin_within_s)
             except UnroutableError:
                 self._book.lose(owner)
                 continue
+            except TimeoutError:
+                self._note_late(owner)
+                return NotForwarded.LATE
             except BrokerLostError as error:
                 _log.debug("not forwarded", extra={"action": "forward_lost", "reason": str(error)})
                 await asyncio.sleep(PAUSE_S)
@@ -133,6 +138,14 @@ class Owners:
                 return NotForwarded.LOST
             self._book.lose(owner)
         return NotForwarded.HERE
+
+    def _note_late(self, owner: str) -> None:
+        if owner not in self._late and len(self._late) < MAX_WAITING:
+            self._late.add(owner)
+            sentence = (
+                "a process does not begin with the clicks on its own components in time: its event loop is blocked"
+            )
+            _log.warning(sentence, extra={"action": "owner_late", "owner": owner})
 
 
 def _now() -> float:

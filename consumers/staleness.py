@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FIRST_ANSWER_S = 3.0
 """https://discord.com/developers/docs/interactions/receiving-and-responding#interaction-callback"""
 LAG_COUNT = 100
+SHORTEST_S = 1.0
 
 
 class Skip(Enum):
@@ -47,6 +48,13 @@ class Staleness:
         if self._max_age_s and not is_begun and now - dispatch.received_at > self._max_age_s:
             return Skip.MAX_AGE
         return None
+
+    def answerable_s(self, frame: Frame, now: float) -> float:
+        """How long it can still be answered by whoever begins with it; at least SHORTEST_S."""
+        made_at = frame.interaction_made_at
+        if made_at is None:
+            return self._longest_s(frame)
+        return max(SHORTEST_S, self._longest_s(frame) - (now - made_at - min(self._lags, default=0.0)))
 
     def _interaction_age_s(self, frame: Frame, made_at: float, now: float) -> float:
         if not frame.dispatch.replayed and frame.dispatch.attempt == 1:  # a copy has its time without the fraction

@@ -5,9 +5,9 @@ Algorithm: Discord allows one Identify per identify bucket (`shard_id % max_conc
 (https://discord.com/developers/docs/events/gateway#session-start-limit-object); past the total it ends every session
 and resets the bot token. As in twilight's gateway queue, a bucket is the instant at which its next slot opens; unlike
 there nobody queues: a request is granted or told the exact time after which to ask again, so a coordinator that dies
-takes no queue along, and its successor learns its permits. A permit is used within PERMIT_VALID_S of its request or
-not at all; hence slots are 5 s + PERMIT_VALID_S + a margin for the network apart. All instants are of one monotonic
-clock, in seconds.
+takes no queue along, and its successor learns its permits. A permit is used within `valid_s` of its request or
+not at all; hence slots are 5 s + `valid_s` + a margin for the network apart: PERMIT_VALID_S makes IDENTIFY_SPACING_S,
+and who gets answers later asks for more. All instants are of one monotonic clock, in seconds.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-IDENTIFY_SPACING_S = 5.6
-PERMIT_VALID_S = 0.5
+from eventbus.messages import MAX_PERMIT_VALID_S, PERMIT_VALID_S
+
+BARE_SPACING_S = 5.1
+IDENTIFY_SPACING_S = BARE_SPACING_S + PERMIT_VALID_S
+LONGEST_SPACING_S = BARE_SPACING_S + MAX_PERMIT_VALID_S
 BUDGET_DAY_S = 86_400.0
 RESET_MARGIN_S = 5.0  # Discord's clock, not ours, ends the day
 RESERVE_SHARE = 10  # one in ten
@@ -26,7 +29,7 @@ RETRY_REFRESH_S = 5.0
 UNKNOWN_RETRY_S = 1.0
 LOW_BUDGET = 20
 # After this time an Identify that was sent under a predecessor's permit is in Discord's count.
-SETTLED_S = 4.0
+SETTLED_S = 3.5 + MAX_PERMIT_VALID_S
 LONG_PAST_S = 60.0  # further than the clocks of a fleet's machines are apart
 _CLOCK_GRAIN_S = 1e-6  # whoever asks again after exactly `retry_after_s` is not late by a rounding error
 
@@ -60,6 +63,7 @@ class PermitNews:
     remaining: int
     total: int
     reset_after_s: float
+    valid_s: float = PERMIT_VALID_S
 
 
 def identify_reserve(total: int, asked: int | None) -> int:
@@ -77,7 +81,7 @@ class IdentifyGate:
     def __init__(self, limit: IdentifyLimit, *, asked_at: float, reserve: int | None = None) -> None:
         self._asked_reserve = reserve
         self._opens_at: dict[int, float] = {}
-        self._granted_at: deque[float] = deque()
+        self._used_by: deque[float] = deque()
         self._held_until = float("-inf")
         self._settled_at = float("-inf")
         self._is_known = True
@@ -94,14 +98,14 @@ class IdentifyGate:
         return identify_reserve(self.total, self._asked_reserve)
 
     def hold(self, now: float) -> None:
-        """Nobody told what was granted just now: no permit for one spacing, nor before the budget is known."""
-        self._held_until = now + IDENTIFY_SPACING_S
+        """Nobody told what was granted just now: no permit for the longest spacing, nor before the budget is known."""
+        self._held_until = now + LONGEST_SPACING_S
         self._settled_at = now + SETTLED_S
         self._is_known = False
         self.refresh_at = self._settled_at
 
-    def request(self, shard_id: int, now: float, *, recovery: bool) -> Permit:
-        """Decide on one Identify of `shard_id`; `recovery` may use the reserve."""
+    def request(self, shard_id: int, now: float, *, recovery: bool, valid_s: float = PERMIT_VALID_S) -> Permit:
+        """Decide on one Identify of `shard_id`, within `valid_s`; `recovery` may use the reserve."""
         self._refill(now)
         bucket = shard_id % self.max_concurrency
         opens_at = max(self._opens_at.get(bucket, now), self._held_until)
@@ -111,31 +115,31 @@ class IdentifyGate:
             return _refusal(UNKNOWN_RETRY_S, "Discord has not said yet how many identifies are left today")
         if self.remaining <= (0 if recovery else self.reserve):
             return self._spent(now, recovery=recovery)
-        return self._grant(bucket, now)
+        return self._grant(bucket, now, valid_s)
 
     def learn(self, limit: IdentifyLimit, *, asked_at: float) -> None:
         """Take Discord's own count, as of `asked_at`; permits of the last moments may not be in it yet."""
         if limit.max_concurrency != self.max_concurrency:
             self.max_concurrency = limit.max_concurrency  # other buckets: none has a known slot
             self._opens_at.clear()
-            self._held_until = max(self._held_until, asked_at + IDENTIFY_SPACING_S)
+            self._held_until = max(self._held_until, asked_at + LONGEST_SPACING_S)
         self._take(limit, asked_at)
 
     def learn_permit(self, news: PermitNews, *, read_at: float, age_s: float) -> None:
         """Take another coordinator's permit, read now; `age_s` is what its writer's clock makes of its age.
 
         One that is long past changes nothing: its slot is over, and Discord has counted it since. Of any other the
-        age is unsure, so its bucket is closed for one spacing from now.
+        age is unsure, so its bucket is closed for its spacing from now.
         """
         if age_s > LONG_PAST_S:
             return
         self._refill(read_at)
-        opens_at = read_at + IDENTIFY_SPACING_S
+        opens_at = read_at + BARE_SPACING_S + news.valid_s
         if news.max_concurrency == self.max_concurrency:
             self._opens_at[news.shard % self.max_concurrency] = opens_at
         else:
             self._held_until = max(self._held_until, opens_at)
-        self._remember(read_at)
+        self._remember(read_at + news.valid_s)
         self.remaining = min(self.remaining, news.remaining)
         self.total = news.total
         self.reset_at = read_at + news.reset_after_s
@@ -149,7 +153,7 @@ class IdentifyGate:
         self.refresh_at = now + (LOW_REFRESH_INTERVAL_S if self._is_known else RETRY_REFRESH_S)
 
     def _take(self, limit: IdentifyLimit, asked_at: float) -> None:
-        uncounted = sum(at > asked_at - IDENTIFY_SPACING_S for at in self._granted_at)
+        uncounted = sum(used_by > asked_at - BARE_SPACING_S for used_by in self._used_by)
         self.total = limit.total
         self.remaining = max(0, limit.remaining - uncounted)
         self.reset_at = asked_at + limit.reset_after_s + RESET_MARGIN_S
@@ -157,18 +161,18 @@ class IdentifyGate:
         wait_s = REFRESH_INTERVAL_S if self._is_known else RETRY_REFRESH_S
         self.refresh_at = asked_at + (min(wait_s, LOW_REFRESH_INTERVAL_S) if self._is_low() else wait_s)
 
-    def _grant(self, bucket: int, now: float) -> Permit:
+    def _grant(self, bucket: int, now: float, valid_s: float) -> Permit:
         self.remaining -= 1
-        self._opens_at[bucket] = now + IDENTIFY_SPACING_S
-        self._remember(now)
+        self._opens_at[bucket] = now + BARE_SPACING_S + valid_s
+        self._remember(now + valid_s)
         if self._is_low():
             self.refresh_at = min(self.refresh_at, now + LOW_REFRESH_INTERVAL_S)
-        return Permit(granted=True, valid_s=PERMIT_VALID_S)
+        return Permit(granted=True, valid_s=valid_s)
 
-    def _remember(self, now: float) -> None:
-        self._granted_at.append(now)
-        while self._granted_at[0] < now - REFRESH_INTERVAL_S:
-            self._granted_at.popleft()
+    def _remember(self, used_by: float) -> None:
+        self._used_by.append(used_by)
+        while self._used_by[0] < used_by - REFRESH_INTERVAL_S:
+            self._used_by.popleft()
 
     def _is_low(self) -> bool:
         return self.remaining <= self.reserve + LOW_BUDGET

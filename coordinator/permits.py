@@ -42,8 +42,8 @@ class IdentifyPermits:
     async def answer(self, request: messages.IdentifyRequest, log: StreamLog) -> messages.IdentifyPermit:
         """Decide, and write a permit down before it is told: whoever leads next keeps its window."""
         now = self._clock()
-        permit = self.gate.request(request.shard, now, recovery=request.recovery)
-        if permit.granted and not await log.write_permit(request.shard, now):
+        permit = self.gate.request(request.shard, now, recovery=request.recovery, valid_s=request.valid_s)
+        if permit.granted and not await log.write_permit(request.shard, now, request.valid_s):
             # It may stand in the stream nevertheless, so its slot is used up.
             return messages.IdentifyPermit(
                 granted=False, retry_after_s=UNWRITTEN_RETRY_S, reason="the broker did not take the permit's record"

@@ -88,7 +88,7 @@ class StreamLog:
         term = self._terms.own
         return term is not None and await self._append(record, term)
 
-    async def write_permit(self, shard: int, now: float) -> bool:
+    async def write_permit(self, shard: int, now: float, valid_s: float) -> bool:
         """Write a permit that the gate has just granted; False if it is void or may be."""
         term = self._terms.own
         if term is None:
@@ -101,6 +101,7 @@ class StreamLog:
             remaining=self._gate.remaining,
             total=self._gate.total,
             reset_after_s=max(0.0, self._gate.reset_at - now),
+            valid_s=valid_s,
         )
         return await self._append(record, term)
 
@@ -158,6 +159,7 @@ class StreamLog:
             remaining=record.remaining,
             total=record.total,
             reset_after_s=record.reset_after_s,
+            valid_s=record.valid_s,
         )
         # Clocks differ: only what claims to be long past is taken for it, and only what we did not see being written.
         age_s = 0.0 if self._stream.is_live else max(0.0, time.time() - record.granted_at)

@@ -19,6 +19,9 @@ T = TypeVar("T")
 ShardId = Annotated[int, Field(ge=0, lt=100_000)]
 ShardCount = Annotated[int, Field(ge=1, le=100_000)]
 FencingToken = Annotated[int, Field(ge=0, lt=2**63)]
+PERMIT_VALID_S = 0.5
+MAX_PERMIT_VALID_S = 3.0
+PermitLength = Annotated[float, Field(ge=PERMIT_VALID_S, le=MAX_PERMIT_VALID_S)]
 ProcessId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -150,13 +153,17 @@ class Rebalance(Message):
 
 
 class IdentifyRequest(Message):
-    """A worker asks for leave to send one Identify; `recovery` may use the reserve of the daily budget."""
+    """A worker asks for leave to send one Identify; `recovery` may use the reserve of the daily budget.
+
+    `valid_s`: how long the leave must last, because answers take so long to come.
+    """
 
     kind: Literal["identify"] = "identify"
     worker_id: ProcessId
     shard: ShardId
     fencing_token: FencingToken
     recovery: bool = False
+    valid_s: PermitLength = PERMIT_VALID_S
 
 
 class ConfigRequest(Message):
@@ -338,7 +345,7 @@ class Grants(Message):
 class PermitRecord(Message):
     """An identify permit; written before its asker is told. `granted_at` is in seconds since the epoch.
 
-    The budget is as of then: `remaining` of `total`, refilled after `reset_after_s`.
+    It lasts for `valid_s`. The budget is as of then: `remaining` of `total`, refilled after `reset_after_s`.
     """
 
     kind: Literal["permit"] = "permit"
@@ -349,6 +356,7 @@ class PermitRecord(Message):
     remaining: Annotated[int, Field(ge=0)]
     total: Annotated[int, Field(ge=0)]
     reset_after_s: Annotated[float, Field(ge=0, lt=1e9)]
+    valid_s: PermitLength = PERMIT_VALID_S
 
 
 class Marker(Message):

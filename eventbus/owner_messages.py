@@ -40,13 +40,19 @@ class ForwardHandled(Message):
     listener_failure: str | None = None
 
 
+class ForwardBegun(Message):
+    """The listeners of a forwarded dispatch run; told only when they run for a while."""
+
+    kind: Literal["forward.begun"] = "forward.begun"
+
+
 class ForwardDeclined(Message):
     """The process takes no more: handle it yourself."""
 
     kind: Literal["forward.declined"] = "forward.declined"
 
 
-ForwardReply = Annotated[ForwardHandled | ForwardDeclined, Field(discriminator="kind")]
+ForwardReply = Annotated[ForwardBegun | ForwardHandled | ForwardDeclined, Field(discriminator="kind")]
 
 owner_notice: TypeAdapter[OwnerNotice] = TypeAdapter(OwnerNotice)
 forward_reply: TypeAdapter[ForwardReply] = TypeAdapter(ForwardReply)

@@ -162,7 +162,9 @@ _MEMBERS: dict[str, Verdict] = {
     "stream": _different(_WAITING),
     "subscribe": _different(_LISTENING),
     "token_id": _different("a token without an id raises ValueError when it is read, not when the bot is made"),
-    "unsubscribe": _different("what no listener wants any more is unbound by a process that is alone in its group"),
+    "unsubscribe": _different(
+        "what no listener wants any more is unbound by a process that has been alone in its group for ten minutes"
+    ),
     "update_presence": _different(
         "the fleet remembers it, over restarts too; what is left out stays as any process set it last; shards that do"
         " not show it yet come together as SomeShardsFailedError"

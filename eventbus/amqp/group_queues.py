@@ -35,6 +35,8 @@ SYNC_TIMEOUT_S = 600.0
 DELIVERY_LIMIT = 20
 MOST_UNWANTED = 200
 """Discord has fewer event types: more are made up by whoever can write to the queue."""
+ALONE_S = 600.0
+"""So long a process must have been the only one of its group until it unbinds: others may only be starting again."""
 NOT_PARTITIONED = GroupLayout()
 LANES: tuple[str | None, ...] = (None, INTERACTION_LANE, QUARANTINE_LANE)
 
@@ -49,7 +51,7 @@ class GroupQueues:
 
     `wanted()` gives the event types to bind; `take(lane, delivery)` is called for every delivery, in order, and must
     not block. The processes of a group share the bindings, and one does not know what another wants: a type that is not
-    wanted, or no longer, is unbound by a process that is the only one of its group.
+    wanted, or no longer, is unbound by a process that has been the only one of its group for ALONE_S.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class GroupQueues:
         self._consumptions: list[Consumption] = []
         self._bound: frozenset[str] = frozenset()
         self._unwanted: set[str] = set()
+        self._alone_since: float | None = None
         self._is_stopped = False
         link.on_connect(self._set_up)
 
@@ -123,7 +126,7 @@ class GroupQueues:
         for lane in LANES:
             await connection.declare_queue(self._names.group(self._group, lane), self._arguments)
         async with self._lock:
-            self._connection = connection
+            self._connection, self._alone_since = connection, None
             if self._exchange is not None:
                 await self._exchange.declare(connection, self._arguments)
                 self._placed_count = 0
@@ -155,7 +158,7 @@ class GroupQueues:
         for event_type in coming:  # without waiting for answers: a busy process would take many seconds
             self._bind_unanswered(connection, event_type)
         self._unwanted = (self._unwanted | self._bound) - wanted
-        if self._unwanted:
+        if await self._was_long_alone(connection):
             await self._unbind_unwanted(connection)
         if coming:  # the answer to this one comes behind all others, or their refusal does
             await self._bind_answered(connection, coming[-1])
@@ -188,6 +191,15 @@ class GroupQueues:
             await partitions.bind(connection, exchange)
         else:
             await connection.bind(self._queue_of(event_type), exchange, "#")
+
+    async def _was_long_alone(self, connection: ConsumeConnection) -> bool:
+        """Whether nobody else may want what this process does not: asked as often as bindings are looked after."""
+        now = asyncio.get_running_loop().time()
+        if await self._layout.process_count(connection) > 1:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = now
+        return self._alone_since is not None and now - self._alone_since >= ALONE_S
 
     async def _unbind_unwanted(self, connection: ConsumeConnection) -> None:
         """As long as no other process of the group runs, which might want them."""

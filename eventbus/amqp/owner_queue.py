@@ -40,6 +40,7 @@ class _Forward:
 
     owner: str
     since: float
+    begun: asyncio.Event
     reply: asyncio.Future[owner_messages.ForwardReply | None]
 
 
@@ -114,10 +115,13 @@ class OwnerQueue:
         if forward is None or forward.reply.done():
             return
         try:
-            forward.reply.set_result(messages.decode(owner_messages.forward_reply, body))
+            reply = messages.decode(owner_messages.forward_reply, body)
+            if not isinstance(reply, owner_messages.ForwardBegun):
+                forward.reply.set_result(reply)
         except messages.MalformedMessageError as error:
             _log.warning("reply refused", extra={"action": "bad_forward_reply", "reason": str(error)})
             forward.reply.set_result(None)
+        forward.begun.set()
 
     # What goes
 
@@ -155,14 +159,17 @@ class OwnerQueue:
             return False
         return True
 
-    async def forward(self, delivery: Delivery, owner: str) -> owner_messages.ForwardReply | None:
+    async def forward(
+        self, delivery: Delivery, owner: str, *, begin_within_s: float
+    ) -> owner_messages.ForwardReply | None:
         """Have `owner` handle it, and wait for what came of it; None if the owner may have had it, and is gone.
 
-        Raises UnroutableError: the owner is gone and never had it; BrokerLostError: nobody knows.
+        Raises UnroutableError: the owner is gone and never had it; BrokerLostError: nobody knows; TimeoutError: the
+        owner has not begun for so long.
         """
         correlation_id = uuid.uuid4().hex
         loop = asyncio.get_running_loop()
-        forward = _Forward(owner, loop.time(), loop.create_future())
+        forward = _Forward(owner, loop.time(), asyncio.Event(), loop.create_future())
         self._forwards[correlation_id] = forward
         kept = {name: value for name, value in delivery.headers.items() if name in HEADERS_OF_A_COPY}
         message = copy_of(delivery, kept)
@@ -170,6 +177,8 @@ class OwnerQueue:
         message.reply_to, message.correlation_id = self.name, correlation_id
         try:
             await self._store.store(message, routing_key=owner)
+            async with asyncio.timeout(begin_within_s):
+                await forward.begun.wait()
             return await forward.reply
         finally:
             del self._forwards[correlation_id]
@@ -203,3 +212,4 @@ class OwnerQueue:
         for forward in forwards:
             if not forward.reply.done():
                 forward.reply.set_result(None)
+                forward.begun.set()

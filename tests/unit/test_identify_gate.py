@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.identify_gate import (
+    BARE_SPACING_S,
     BUDGET_DAY_S,
     IDENTIFY_SPACING_S,
     LONG_PAST_S,
+    LONGEST_SPACING_S,
     PERMIT_VALID_S,
     REFRESH_INTERVAL_S,
     RESET_MARGIN_S,
@@ -49,6 +51,14 @@ def test_the_second_request_of_a_bucket_waits_exactly_one_spacing() -> None:
 def test_two_identifies_are_never_five_seconds_or_less_apart() -> None:
     # The first is sent at the end of its permit, the second at once.
     assert IDENTIFY_SPACING_S - PERMIT_VALID_S > 5.0
+
+
+def test_a_longer_permit_keeps_its_bucket_closed_for_as_much_longer() -> None:
+    tested = gate()
+    assert tested.request(0, 10.0, recovery=False, valid_s=3.0).valid_s == 3.0
+    used_by = 13.0
+    assert not tested.request(1, used_by + 5.0, recovery=False).granted
+    assert tested.request(1, used_by + BARE_SPACING_S, recovery=False).granted
 
 
 def test_buckets_do_not_wait_for_each_other() -> None:
@@ -98,8 +108,8 @@ def test_a_gate_on_hold_grants_after_one_spacing_and_with_a_fresh_count_only() -
     tested = gate()
     tested.hold(100.0)
     first = tested.request(0, 100.0, recovery=True)
-    assert first.retry_after_s == pytest.approx(IDENTIFY_SPACING_S)
-    after = 100.0 + IDENTIFY_SPACING_S
+    assert first.retry_after_s == pytest.approx(LONGEST_SPACING_S)
+    after = 100.0 + LONGEST_SPACING_S
     assert not tested.request(0, after, recovery=True).granted
     tested.learn(dataclasses.replace(LIMIT, remaining=7), asked_at=100.0 + SETTLED_S)
     assert tested.request(0, after, recovery=True).granted
@@ -110,14 +120,14 @@ def test_a_count_from_before_the_takeover_settled_is_not_trusted() -> None:
     tested = gate()
     tested.hold(100.0)
     tested.learn(LIMIT, asked_at=100.0 + SETTLED_S - 0.1)
-    assert not tested.request(0, 100.0 + IDENTIFY_SPACING_S, recovery=True).granted
+    assert not tested.request(0, 100.0 + LONGEST_SPACING_S, recovery=True).granted
     assert tested.refresh_at <= 100.0 + SETTLED_S + 5.0
 
 
 def test_after_a_hold_discord_is_asked_before_the_first_slot_opens() -> None:
     tested = gate()
     tested.hold(100.0)
-    assert 100.0 < tested.refresh_at < 100.0 + IDENTIFY_SPACING_S
+    assert 100.0 < tested.refresh_at < 100.0 + LONGEST_SPACING_S
 
 
 # What other coordinators granted
@@ -194,12 +204,12 @@ def test_permits_of_the_last_moments_are_subtracted_from_discords_count() -> Non
     assert tested.remaining == 998
 
 
-def test_another_max_concurrency_closes_all_buckets_for_one_spacing() -> None:
+def test_another_max_concurrency_closes_all_buckets_for_the_longest_spacing() -> None:
     tested = gate()
     tested.request(0, 10.0, recovery=False)
     tested.learn(dataclasses.replace(LIMIT, max_concurrency=2), asked_at=12.0)
-    assert not tested.request(1, 12.0 + IDENTIFY_SPACING_S - 0.1, recovery=False).granted
-    assert tested.request(1, 12.0 + IDENTIFY_SPACING_S, recovery=False).granted
+    assert not tested.request(1, 12.0 + LONGEST_SPACING_S - 0.1, recovery=False).granted
+    assert tested.request(1, 12.0 + LONGEST_SPACING_S, recovery=False).granted
 
 
 def test_discord_is_asked_now_and_then_and_more_often_when_little_is_left() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import time
 from typing import Any
 
 import hikari
@@ -69,6 +71,9 @@ async def on_component(interaction: hikari.ComponentInteraction) -> None:
     record("component", id=str(interaction.id), is_known=is_known, custom_id=interaction.custom_id)
     if interaction.custom_id == "hold" and is_known:
         await hold()
+    if interaction.custom_id == "block" and is_known:
+        time.sleep(float(os.environ["BLOCK_S"]))  # noqa: ASYNC251 - that is what is tested
+        record("unblocked")
     if interaction.custom_id == "fail":
         raise ValueError("as told")
     record("answered", id=str(interaction.id))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.waiting import eventually
 from tests.wire import consume_rig
 from tests.wire.consume_rig import Rig
 from tests.wire.consume_rig import interaction as interaction_of
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(400)
 POOL = 3
 TOLD_S = 0.5
+DISCORD_EPOCH = 1420070400
 ROOT = consume_rig.BOTS.parent.parent
 
 
@@ -26,7 +29,7 @@ async def pool(rig: Rig, count: int = POOL, **environment: str) -> list[ConsumeP
     """Processes that consume; what they send on a user's behalf is seen by all of them before they are asked of it."""
     bot = {"GW_ENTRYPOINT": "tests.wire.sticky_bots:setup", "GW_ENTRYPOINT_DIR": str(ROOT)}
     bot["GW_MAX_INTERACTION_AGE"] = "900"  # a slow machine skips none
-    return list(await asyncio.gather(*(rig.started(**bot, **environment) for _ in range(count))))
+    return list(await asyncio.gather(*(rig.started(**(bot | environment)) for _ in range(count))))
 
 
 async def panels(rig: Rig, count: int, custom_id: str = "b") -> dict[str, int]:
@@ -221,3 +224,36 @@ async def test_a_forwarded_click_whose_listener_raises_is_a_dead_letter_once(rig
         assert "on_interaction raised ValueError: as told" in str(letter.headers["reason"])
         assert letter.headers["origin"] == f"{rig.queue}.interactions"
         assert letter.headers["attempts"] == 1
+
+
+async def test_an_owner_that_is_blocked_holds_up_only_its_own_clicks(rig: Rig) -> None:
+    """Its clicks are given up when nobody could answer them any more: they would fill the places of all others."""
+    blocked_s = 12
+    processes = await pool(rig, 2, GW_PREFETCH="2", GW_MAX_INTERACTION_AGE="3", BLOCK_S=str(blocked_s))
+    message_id, sender = next(iter((await panels(rig, 1, "block")).items()))
+    await click(rig, made_now(), message_id, "block")
+    await rig.until_recorded("component", pid=sender, custom_id="block")
+    for _ in range(6):
+        await click(rig, made_now(), message_id)
+    await asyncio.sleep(4)
+    asked = made_now()
+    commands = [await publish_command(rig, asked + number) for number in range(4)]
+    other = next(process for process in processes if process.pid != sender)
+    await eventually(lambda: any(rig.recorded("command", id=number, pid=other.pid) for number in commands))
+    assert not rig.recorded("unblocked")
+    await rig.until_recorded("unblocked", pid=sender)
+    assert await other.stop() == 0
+    assert len(other.logged("owner_late")) == 1
+    assert rig.closing_counts(other)["stale_interactions"] >= 2
+
+
+def made_now() -> int:
+    """An interaction's id, as Discord makes it now."""
+    return int((time.time() - DISCORD_EPOCH) * 1000) << 22
+
+
+async def publish_command(rig: Rig, number: int) -> str:
+    payload = interaction_of(number) | {"type": 2, "data": {"id": "5", "name": "modal", "type": 1}}
+    del payload["message"]
+    await rig.publish("INTERACTION_CREATE", payload)
+    return str(number)
