@@ -122,7 +122,6 @@ class Consumer:
             ),
             staleness=Staleness(max_age_s=settings.max_age_s, max_interaction_age_s=settings.max_interaction_age_s),
             handler_timeout_s=settings.handler_timeout_s or None,
-            on_exit=self._exit_with,
             counters=self.counters,
             quarantine=names.group(settings.group, QUARANTINE_LANE),
             shard_of=self._shard_of,
@@ -155,6 +154,7 @@ class Consumer:
         ControlNews(self._link, names, kinds=("exchange.restored", "shards.status", "worker.dead"), hear=self._hear)
         self._services: list[asyncio.Task[Any]] = []
         self._exit_request: SystemExit | None = None
+        parts.event_manager.on_exit = self._exit_with
         self._stopping = asyncio.Event()
         self._closed = asyncio.Event()
         self._foreign_shards: dict[tuple[int, int], ShardProxy] = {}
@@ -193,19 +193,33 @@ class Consumer:
 
     async def live(self) -> None:
         """From connecting to goodbye. Raises RelayError, in a group if a service failed, or a handler's SystemExit."""
+        loop = asyncio.get_running_loop()
+        guard_forks(loop)
+        count_library_callbacks(loop)
+        block_timeout_s = self._settings.block_timeout_s or None
+        watchdog = Watchdog(self.counters, end_after_s=block_timeout_s, may_end=self.consuming.is_set)
+        watching = asyncio.create_task(watchdog.run(), name="watchdog")
         try:
-            async with asyncio.TaskGroup() as tasks:
-                await self._connect(tasks)
-                await self._dispatch_bounded(self._parts.event_factory.deserialize_starting_event(), None)
+            await self._live()
+        finally:
+            try:
+                await self._say_goodbye()
+            finally:
+                watching.cancel()
+        if self._exit_request is not None:
+            raise self._exit_request
+
+    async def _live(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            await self._connect(tasks)
+            await self._dispatch_bounded(self._parts.event_factory.deserialize_starting_event(), None)
+            if not self._stopping.is_set():
                 await self._tell_of_the_start()
+            if not self._stopping.is_set():
                 await self._consume(tasks)
                 await self._stopping.wait()
                 await self._drain()
-                await end_tasks(self._services)
-        finally:
-            await self._say_goodbye()
-        if self._exit_request is not None:
-            raise self._exit_request
+            await end_tasks(self._services)
 
     # Start
 
@@ -290,9 +304,6 @@ class Consumer:
         self._serve(tasks, "own queue", self.copies.run)
         self._serve(tasks, "copies behind the cache", self.copies.follow_cache)
         self._serve(tasks, "counters", self._report)
-        self._serve(tasks, "watchdog", Watchdog(self.counters, end_after_s=self._settings.block_timeout_s or None).run)
-        guard_forks(asyncio.get_running_loop())
-        count_library_callbacks(asyncio.get_running_loop())
         self.group.request_sync()  # a listener may have come while the queues were declared
         for sentence in unmet_pins_here():
             _log.warning(sentence, extra={"action": "unmet_pin"})
@@ -310,6 +321,7 @@ class Consumer:
         last = self.counters.fields()
         while True:
             await asyncio.sleep(REPORT_INTERVAL_S)
+            count_library_callbacks(asyncio.get_running_loop())
             if (fields := self.counters.fields()) != last:
                 _log.info("deliveries", extra={"action": "deliveries", **fields})
                 last = fields
@@ -367,9 +379,8 @@ class Consumer:
             own.cancel()
 
     async def _say_goodbye(self) -> None:
-        was_consuming = self.consuming.is_set()
         factory = self._parts.event_factory
-        if was_consuming:
+        if self.has_started:
             await self._dispatch_bounded(factory.deserialize_stopping_event(), LIFETIME_EVENT_TIMEOUT_S)
         await self._parts.leave_voice(timeout_s=CLOSE_TIMEOUT_S)
         self._closed.set()
@@ -381,7 +392,7 @@ class Consumer:
         await self._cache.close()
         await self._link.close()
         await self._parts.close(timeout_s=CLOSE_TIMEOUT_S)
-        if was_consuming:
+        if self.has_started:
             await self._dispatch_bounded(factory.deserialize_stopped_event(), LIFETIME_EVENT_TIMEOUT_S)
         _log.info("closed", extra={"action": "closed", **self.counters.fields()})
 

@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 class DeliveryPath:
     """What one process does with the deliveries of its group, whatever lane they come from.
 
-    `handler_timeout_s`: what each handler gets, None for no end. `on_exit`: called with what `sys.exit` raised in one.
+    `handler_timeout_s`: what each handler gets, None for no end.
     """
 
     def __init__(  # noqa: PLR0913 - every station of the path
@@ -53,7 +53,6 @@ class DeliveryPath:
         *,
         staleness: Staleness,
         handler_timeout_s: float | None,
-        on_exit: Callable[[SystemExit], None],
         counters: Counters,
         quarantine: str,
         shard_of: Callable[[Dispatch], GatewayShard],
@@ -66,7 +65,6 @@ class DeliveryPath:
         self._policy = policy
         self._staleness = staleness
         self._handler_timeout_s = handler_timeout_s
-        self._on_exit = on_exit
         self._counters = counters
         self._quarantine = quarantine
         self._shard_of = shard_of
@@ -203,8 +201,6 @@ class DeliveryPath:
             handling.cancel()
             raise
         self._counters.handlers_timed_out += handling.timed_out_count
-        if handling.exit_request is not None:
-            self._on_exit(handling.exit_request)
         failure = None if handling.failure is None else described(handling.failure)
         outcome = Outcome(failure, handling.listener_failure)
         self._counters.handled += outcome.is_good

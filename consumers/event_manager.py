@@ -18,7 +18,14 @@ from consumers.dispatch import CURRENT_DISPATCH
 from consumers.errors import CancelledByNobodyError
 from consumers.event_types import listenable_classes, wanted_types
 from consumers.frame_reader import FrameReader
-from consumers.handling import CURRENT_HANDLING, INSIDE_HANDLER, Handling, listener_name
+from consumers.handling import (
+    CURRENT_HANDLING,
+    INSIDE_HANDLER,
+    Handling,
+    current_handling,
+    listener_name,
+    log_exit,
+)
 from consumers.recent_keys import RecentKeys
 from consumers.waiters import Waiters
 from consumers.watchdog import HANDLER_PREFIX
@@ -45,7 +52,10 @@ KEPT_UPDATES = 16
 
 
 class EventManager(FrameReader):
-    """Dispatches events; `on_listeners_changed()` is called when listeners come or go."""
+    """Dispatches events; `on_listeners_changed()` is called when listeners come or go.
+
+    `on_exit` is called with what `sys.exit` raised in a listener, and does what a signal does.
+    """
 
     def __init__(
         self,
@@ -63,6 +73,7 @@ class EventManager(FrameReader):
         self._detached: set[asyncio.Task[None]] = set()
         self._told = RecentKeys(TOLD_COUNT)
         self._is_reading = False
+        self.on_exit: Callable[[SystemExit], None] | None = None
         self.waiters = Waiters(entity_factory, event_factory, start=self._start)
 
     def wanted_types(self) -> frozenset[str]:
@@ -99,7 +110,7 @@ class EventManager(FrameReader):
 
         `made` is the event that was made of it when it changed the cache, if it did.
         """
-        handling = Handling()
+        handling = Handling(self._exit)
         try:
             made = made or self._learn_me(frame, shard)
         except Exception as error:  # noqa: BLE001 - the border of one delivery: it becomes a dead letter
@@ -222,14 +233,14 @@ class EventManager(FrameReader):
         a gateway dispatch elsewhere: it may have come to them before.
         """
         tasks = [self._start(callback, event) for callback in self.get_listeners(type(event))]
-        if not self._is_reading:
+        if not self._is_reading or INSIDE_HANDLER.get():  # a handler that starts eagerly runs while a frame is read
             tasks += self.waiters.tell(event)
         return asyncio.gather(*tasks) if return_tasks else None
 
     def _start(self, callback: CallbackT[Any], event: events.Event) -> asyncio.Task[None]:
         name = f"{HANDLER_PREFIX}{listener_name(callback)} of {type(event).__name__}"
         task = asyncio.create_task(self._run(callback, event), name=name)
-        handling = CURRENT_HANDLING.get()
+        handling = current_handling()
         if handling is not None:
             handling.track(task, callback)
         else:
@@ -244,18 +255,25 @@ class EventManager(FrameReader):
         except asyncio.CancelledError as cancellation:
             self._on_cancellation(callback, event, cancellation)
         except SystemExit as request:
-            handling = CURRENT_HANDLING.get()
-            if handling is None:
-                raise
-            handling.note_exit(callback, request)
+            handling = current_handling()
+            if handling is not None:
+                handling.note_exit(callback, request)
+            else:
+                log_exit(callback, request)
+                self._exit(request)
         except Exception as error:  # noqa: BLE001 - the border of one delivery: handlers are the user's
             self._report(callback, event, error)
+
+    def _exit(self, request: SystemExit) -> None:
+        if self.on_exit is None:
+            raise request
+        self.on_exit(request)
 
     def _on_cancellation(
         self, callback: CallbackT[Any], event: events.Event, cancellation: asyncio.CancelledError
     ) -> None:
         """Report that it took too long, or that what it awaited was cancelled; else pass the cancellation on."""
-        task, handling = asyncio.current_task(), CURRENT_HANDLING.get()
+        task, handling = asyncio.current_task(), current_handling()
         too_long = handling.timeout_of(task) if handling is not None else None
         if too_long is not None:
             self._report(callback, event, too_long)
@@ -273,7 +291,7 @@ class EventManager(FrameReader):
         if base_events.is_no_recursive_throw_event(event):
             _log.error("a handler of a failure failed", extra=fields, exc_info=error)
             return
-        handling = CURRENT_HANDLING.get()
+        handling = current_handling()
         if handling is not None:
             handling.note_raised(callback, error)
         level = logging.DEBUG if self.get_listeners(events.ExceptionEvent) else logging.ERROR

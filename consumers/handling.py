@@ -35,6 +35,14 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}".encode(errors="replace").decode()
 
 
+def log_exit(listener: Callable[..., Any], request: SystemExit) -> None:
+    """Say who ends the process."""
+    _log.warning(
+        "a handler ends the process: others end first",
+        extra={"action": "handler_exit", "handler": listener_name(listener), "code": str(request.code)},
+    )
+
+
 @dataclass(slots=True)
 class _Running:
     listener: Callable[..., Any]
@@ -46,18 +54,20 @@ class Handling:
     """The handlers of one delivery.
 
     `failure` is why hikari could not read its payload, if it could not; `listener_failure` says which listener raised
-    first, and what. `exit_request` is the SystemExit that a listener raised. `timed_out_count`: handlers that took
-    too long.
+    first, and what. `timed_out_count`: handlers that took too long. `is_over`: its delivery is settled; what is started
+    in its context from then on, by a task that a handler left behind, belongs to no delivery. `on_exit` is called
+    with what `sys.exit` raised in a listener.
     """
 
-    __slots__ = ("_look", "_running", "exit_request", "failure", "listener_failure", "timed_out_count")
+    __slots__ = ("_look", "_on_exit", "_running", "failure", "is_over", "listener_failure", "timed_out_count")
 
-    def __init__(self) -> None:
+    def __init__(self, on_exit: Callable[[SystemExit], None]) -> None:
+        self._on_exit = on_exit
         self._running: dict[asyncio.Task[Any], _Running] = {}
         self._look: asyncio.Future[None] | None = None
         self.failure: Exception | None = None
         self.listener_failure: str | None = None
-        self.exit_request: SystemExit | None = None
+        self.is_over = False
         self.timed_out_count = 0
 
     def note_raised(self, listener: Callable[..., Any], error: BaseException) -> None:
@@ -67,13 +77,10 @@ class Handling:
 
     def note_exit(self, listener: Callable[..., Any], request: SystemExit) -> None:
         """A listener called `sys.exit`: with a code other than 0, it failed too."""
-        _log.warning(
-            "a handler ends the process: others end first",
-            extra={"action": "handler_exit", "handler": listener_name(listener), "code": str(request.code)},
-        )
-        self.exit_request = self.exit_request or request
+        log_exit(listener, request)
         if request.code not in (None, 0):
             self.note_raised(listener, request)
+        self._on_exit(request)
 
     def track(self, task: asyncio.Task[Any], listener: Callable[..., Any]) -> None:
         """Count `task`, which runs `listener`, among the handlers."""
@@ -109,6 +116,7 @@ class Handling:
                     timer.cancel()
             if timeout_s is not None and self._running:
                 self._end_overdue(timeout_s)
+        self.is_over = True
 
     def _next_due_at(self, timeout_s: float) -> float:
         return min(_due_at(one, timeout_s) for one in self._running.values())
@@ -142,6 +150,12 @@ def _due_at(running: _Running, timeout_s: float) -> float:
     if running.cancelled_at is None:
         return running.began_at + timeout_s
     return running.cancelled_at + CANCEL_PATIENCE_S
+
+
+def current_handling() -> Handling | None:
+    """That of the delivery in whose context the caller runs, as long as it is not over."""
+    handling = CURRENT_HANDLING.get()
+    return None if handling is None or handling.is_over else handling
 
 
 CURRENT_HANDLING: ContextVar[Handling | None] = ContextVar("consumers.current_handling", default=None)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from consumers.errors import CancelledByNobodyError
-from consumers.handling import CURRENT_HANDLING, Handling, listener_name
+from consumers.handling import Handling, current_handling, listener_name
 from consumers.watchdog import HANDLER_PREFIX
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ automatic deferring, deletions later on) are not what a dispatch waits for."""
 
 
 def count_library_callbacks(loop: asyncio.AbstractEventLoop) -> None:
-    """From now on, such a task belongs to the handling in whose context it is started."""
+    """From now on, such a task belongs to the handling in whose context it is started.
+
+    Call it again now and then: whoever sets a task factory of his own takes this one away.
+    """
     former = loop.get_task_factory()
     if not isinstance(former, _Factory):
         loop.set_task_factory(_Factory(former))
@@ -40,7 +44,7 @@ class _Factory:
         self._make = former or _plain
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, /, **options: Any) -> Any:  # noqa: ANN401 - asyncio's
-        handling = CURRENT_HANDLING.get() if _is_callback(coro) else None
+        handling = current_handling() if _is_callback(coro) else None
         if handling is None:
             return self._make(loop, coro, **options)
 
@@ -56,7 +60,18 @@ class _Factory:
 
 
 def _plain(loop: asyncio.AbstractEventLoop, coro: Any, /, **options: Any) -> asyncio.Task[Any]:  # noqa: ANN401 - asyncio's
-    return asyncio.Task(coro, loop=loop, **options)
+    return _TASK(coro, loop=loop, **options)
+
+
+class _Task(asyncio.Task[Any]):
+    """asyncio's own, but that the first releases of Python 3.13 name a factory's tasks anew, and if only `None`."""
+
+    def set_name(self, value: object) -> None:
+        if value is not None:
+            super().set_name(value)
+
+
+_TASK = _Task if sys.version_info >= (3, 13) else asyncio.Task
 
 
 def _is_callback(coro: object) -> bool:

@@ -59,9 +59,9 @@ class ForkedProcess:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if it is still there."""
-        if not self._code.done():
+        if not self._code.done() and self._pid_fd >= 0:  # else it has ended, and another may have its number
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+                signal.pidfd_send_signal(self._pid_fd, number)
 
 
 class Preloaded:
@@ -78,11 +78,7 @@ class Preloaded:
         told_fd, child_fd = os.pipe()
         try:
             async with self._lock:
-                forking = asyncio.ensure_future(asyncio.to_thread(self._fork, ready_fd, child_fd))
-                try:
-                    pid = await asyncio.shield(forking)
-                finally:
-                    await asyncio.wait([forking])  # it uses the pipes
+                pid = await self._fork(ready_fd, child_fd)
         except BaseException:
             os.close(told_fd)
             raise
@@ -90,22 +86,24 @@ class Preloaded:
             os.close(child_fd)
         return ForkedProcess(pid, told_fd)
 
-    def _fork(self, *fds: int) -> int:
-        try:
-            answer = self._ask(fds)
-        except (BrokenPipeError, ConnectionResetError):
-            answer = b""
-        except TimeoutError:  # its late answer must not become that of the next request
-            self.close()
-            raise
-        if not answer:  # it ended since the last time
-            self.close()
-            answer = self._ask(fds)
+    async def _fork(self, *fds: int) -> int:
+        answer = b""
+        for _ in range(2):  # it may have ended since the last time
+            running = self._start()
+            asking = asyncio.ensure_future(asyncio.to_thread(self._ask, running, fds))
+            try:
+                answer = await asyncio.shield(asking)
+            finally:
+                await asyncio.wait([asking])  # it uses the pipes
+            if answer:
+                break
+            await asyncio.to_thread(self.close)
         if not answer.isdigit():
             raise OSError(answer.decode(errors="replace") or "it ended: see its words above")
         return int(answer)
 
-    def _ask(self, fds: tuple[int, ...]) -> bytes:
+    def _start(self) -> socket.socket:
+        """In the thread of the event loop: the kernel tells it to end when the thread ends that started it."""
         if self._socket is None:
             self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
@@ -118,8 +116,18 @@ class Preloaded:
                     start_new_session=True,  # so that Ctrl-C reaches the supervisor only
                 )
         self._socket.settimeout(ANSWER_TIMEOUT_S)
-        socket.send_fds(self._socket, [b"fork"], list(fds))
-        return self._socket.recv(1000)
+        return self._socket
+
+    def _ask(self, running: socket.socket, fds: tuple[int, ...]) -> bytes:
+        """Its answer; nothing if it has ended. Raises OSError."""
+        try:
+            socket.send_fds(running, [b"fork"], list(fds))
+            return running.recv(1000)
+        except (BrokenPipeError, ConnectionResetError):
+            return b""
+        except TimeoutError:  # its late answer must not become that of the next request
+            self.close()
+            raise
 
     def close(self) -> None:
         """End it, and wait for that."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Unpack
 
 import hikari
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
     from consumers.bot import Bot
     from consumers.start_request import StartOptions
+
+
+_log = logging.getLogger(__name__)
 
 
 async def serve(
@@ -28,7 +32,7 @@ async def serve(
         await bot.join()
     except hikari.ComponentStateConflictError:
         if not stop.is_set():
-            raise
+            _log.warning("the bot was closed while it started", extra={"action": "closed_early"})
     finally:
         closer.cancel()
 

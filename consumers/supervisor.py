@@ -137,7 +137,7 @@ class Supervisor:
                 fields = {"action": "replace_failed", "pid": successor.pid, "exit_code": code}
                 _log.error("a new process did not start: the others stay as they are", extra=fields)
                 return False
-            if self._children.get(slot) is not old or self._replaced[slot].is_set():  # it ended meanwhile
+            if not self._has_place(slot, old):
                 await self._stop(successor)
                 return not self._ending.is_set()
             self._successors[slot], is_adopted = successor, True
@@ -147,6 +147,13 @@ class Supervisor:
             if not is_adopted:
                 successor.send_signal(signal.SIGKILL)
         return not self._ending.is_set()
+
+    def _has_place(self, slot: int, old: Child) -> bool:
+        """Whether the slot is still `old`'s, or waits for its next start because that one ended by itself."""
+        replaced = self._replaced.get(slot)
+        if replaced is None or replaced.is_set():
+            return False
+        return self._children.get(slot) in (old, None)
 
     async def _stop(self, child: Child) -> int:
         told = asyncio.Event()

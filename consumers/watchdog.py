@@ -10,11 +10,12 @@ import sysconfig
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eventbus.errors import EXIT_FAILURE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from consumers.counters import Counters
@@ -23,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 BEAT_S = 0.25
 PATIENCE_S = 1.0
+SAY_S = 1.0
 STOPPED_SHARE = 0.1
 """A process that used less CPU than that while not even the watching thread ran was stopped as a whole."""
 HANDLER_PREFIX = "handler "
@@ -35,12 +37,20 @@ class Watchdog:
     """The loop beats, the thread looks whether it did. `run()` as a task of the loop to be watched.
 
     A loop that stood still for `end_after_s` ends the process: no signal and no time-out reaches it, and RabbitMQ has
-    given its deliveries to others long before. Not while it stands in a debugger.
+    given its deliveries to others long before. Only while `may_end()`, and not while it stands in a debugger.
     """
 
-    def __init__(self, counters: Counters, *, end_after_s: float | None, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        *,
+        end_after_s: float | None,
+        may_end: Callable[[], bool],
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._counters = counters
         self._end_after_s = end_after_s
+        self._may_end = may_end
         self._patience_s = patience_s
         self._beat_at = time.monotonic()
         self._stopping = threading.Event()
@@ -82,18 +92,26 @@ class Watchdog:
             if still_s > self._patience_s + BEAT_S and self._culprit is None:
                 self._culprit = _culprit(loop, thread_id)
                 fields = {"action": "loop_blocked", "seconds": round(still_s, 1), **self._culprit}
-                _log.error("a handler blocks the event loop: nothing else runs", extra=fields)
+                _say(logging.ERROR, "a handler blocks the event loop: nothing else runs", fields)
             culprit = self._culprit
             if (
                 culprit is None
                 or self._end_after_s is None
                 or blocked_s <= self._end_after_s
+                or not self._may_end()
                 or _is_debugged(thread_id)
             ):
                 continue
             fields = {"action": "block_timeout", "seconds": round(still_s, 1), **culprit}
-            _log.critical("a handler blocks the event loop without end: the process ends", extra=fields)
+            _say(logging.CRITICAL, "a handler blocks the event loop without end: the process ends", fields)
             os._exit(EXIT_FAILURE)
+
+
+def _say(level: int, sentence: str, fields: dict[str, Any]) -> None:
+    """Within a bound: the loop may be what blocks in writing to the log, and holds its lock."""
+    saying = threading.Thread(target=_log.log, args=(level, sentence), kwargs={"extra": fields}, daemon=True)
+    saying.start()
+    saying.join(SAY_S)
 
 
 def _is_debugged(thread_id: int) -> bool:

@@ -13,6 +13,7 @@ import sys
 
 PARENT_GONE = signal.SIGHUP
 PARENT_PID = "GW_CHILD_PARENT_PID"  # the environment's name for the parent's process id
+SUPERVISED = "GW_SUPERVISED"  # and for "who started this process tells it to stop, once, and kills what does not"
 
 _PR_SET_PDEATHSIG = 1
 
@@ -25,7 +26,16 @@ def tie_to_parent(name: str) -> bool:
     parent_pid = os.environ.pop(PARENT_PID, None)
     if parent_pid is None:
         return False
+    os.environ[SUPERVISED] = "1"
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, PARENT_GONE, 0, 0, 0)
     if os.getppid() != int(parent_pid):
         sys.exit(f"{name}: the process that started it is gone")  # it ended before the line above took hold
     return True
+
+
+def is_supervised() -> bool:
+    """Whether the one who started this process sees to its end, so that another SIGTERM says nothing new.
+
+    A service manager sends SIGTERM to each process of a service, and the supervisor among them passes it on.
+    """
+    return SUPERVISED in os.environ

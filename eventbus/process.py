@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from eventbus import logs
 from eventbus.errors import ConfigurationError, RelayError
+from eventbus.parent import is_supervised
+from eventbus.proxies import proxy_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -105,8 +107,10 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
 
 
 def take_signal(number: signal.Signals, stop: asyncio.Event) -> None:
-    """Set `stop`, or leave at once if it is set."""
+    """Set `stop`, or leave at once if it is set: not by a SIGTERM that a supervisor and a service manager both send."""
     if stop.is_set():
+        if number is signal.SIGTERM and is_supervised():
+            return
         _log.warning("second signal: leaving at once", extra={"action": "forced"})
         os._exit(128 + number)
     _log.info("signal: draining", extra={"action": "drain", "signal": number.name})
@@ -119,4 +123,4 @@ def _secrets(settings: Settings) -> tuple[str, ...]:
     token = getattr(settings, "token", None)
     if token is not None:
         secrets.append(token.get_secret_value())
-    return tuple(secrets)
+    return (*secrets, *proxy_passwords())

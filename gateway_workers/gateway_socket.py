@@ -52,7 +52,7 @@ class GatewaySocket:
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT_S),
                 )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise SocketUnansweredError(f"{url} did not open a websocket: {error!r}") from error
+            raise SocketUnansweredError(f"{url} did not open a websocket: {_described(error)}") from error
         return cls(websocket, compression)
 
     async def frame(self) -> bytes:
@@ -83,7 +83,7 @@ class GatewaySocket:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await self._websocket.send_frame(payload, aiohttp.WSMsgType.TEXT)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise SocketClosedError(None, f"could not send: {error!r}") from error
+            raise SocketClosedError(None, f"could not send: {_described(error)}") from error
 
     async def close(self, code: int) -> None:
         """Close with `code`, within a bound; harmless when already closed."""
@@ -93,3 +93,8 @@ class GatewaySocket:
                 await self._websocket.close(code=code)
         except (aiohttp.ClientError, OSError, TimeoutError):
             return  # the other side is gone: so is the connection
+
+
+def _described(error: Exception) -> str:
+    """Not its `repr`: with aiohttp's errors that has the headers and the login of a proxy."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

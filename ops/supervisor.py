@@ -15,6 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from eventbus.errors import EXIT_USAGE
+from eventbus.parent import SUPERVISED
 from ops import launch_child
 from ops.errors import ChildFailedError, ChildRefusedError
 
@@ -75,7 +76,7 @@ async def launch(child: Child) -> Process:
         launch_child.__file__,
         str(os.getpid()),
         *child.command,
-        env=dict(child.environment),
+        env={**child.environment, SUPERVISED: "1"},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

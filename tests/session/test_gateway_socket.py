@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 
 import aiohttp
@@ -10,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from gateway_workers.gateway_socket import GatewaySocket, SocketClosedError
+from gateway_workers.gateway_socket import GatewaySocket, SocketClosedError, SocketUnansweredError
 from gateway_workers.inflate import Compression
 
 
@@ -50,3 +51,21 @@ async def test_a_frame_that_arrives_with_our_close_does_not_make_it_1000(turns: 
         await asyncio.gather(asyncio.create_task(close_after_turns()), reading)
 
         assert await asyncio.wait_for(code, 10) == 4900
+
+
+async def test_a_proxy_that_refuses_is_told_without_its_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    proxy = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = proxy.sockets[0].getsockname()[1]
+    monkeypatch.setenv("WSS_PROXY", f"http://user:the-password@127.0.0.1:{port}")
+    async with proxy, aiohttp.ClientSession(trust_env=True) as http:
+        with pytest.raises(SocketUnansweredError, match="407") as raised:
+            await GatewaySocket.open(http, "wss://gateway.discord.gg/", Compression.NONE)
+    told = str(raised.value)
+    assert "the-password" not in told
+    assert base64.b64encode(b"user:the-password").decode() not in told

@@ -26,6 +26,7 @@ class Command:
         self.go_on = asyncio.Event()
         self.ended = False
         self.name = ""
+        self.exits: list[SystemExit] = []
         self._error = error
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -49,7 +50,7 @@ class Command:
 async def handled(command: Command) -> Handling:
     count_library_callbacks(asyncio.get_running_loop())
     count_library_callbacks(asyncio.get_running_loop())  # a bot that starts again in the same loop
-    handling = Handling()
+    handling = Handling(command.exits.append)
     CURRENT_HANDLING.set(handling)
     await command.invoke()
     CURRENT_HANDLING.set(None)
@@ -104,8 +105,7 @@ async def test_a_callback_that_exits_ends_the_process_when_others_have_ended() -
     handling = await handled(command)
     command.go_on.set()
     await handling.finish()
-    assert handling.exit_request is not None
-    assert handling.exit_request.code == 3
+    assert [request.code for request in command.exits] == [3]
     command.tasks[1].cancel()
 
 
@@ -116,7 +116,7 @@ async def _handle_callback() -> None:
 
 async def test_what_the_bot_itself_starts_by_such_a_name_is_not_waited_for() -> None:
     count_library_callbacks(asyncio.get_running_loop())
-    handling = Handling()
+    handling = Handling(lambda _: None)
     CURRENT_HANDLING.set(handling)
     task = asyncio.create_task(_handle_callback())
     CURRENT_HANDLING.set(None)

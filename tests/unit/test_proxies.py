@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eventbus.proxies import is_proxied
+from eventbus.proxies import is_proxied, proxy_passwords
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,15 @@ def test_it_counts_where_there_is_one_and_never_for_this_machine(
         monkeypatch.setenv("HTTPS_PROXY", named)
 
     assert is_proxied(url) is expected
+
+
+def test_the_passwords_of_proxies_are_secrets_in_both_spellings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSS_PROXY", "http://user:p%40ss-word@proxy.internal:3128")
+    assert {"p%40ss-word", "p@ss-word"} <= set(proxy_passwords())
+
+
+def test_exceptions_alone_are_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "internal")
+    assert not is_proxied("https://discord.com/api/v10")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hikari
 from consume_bots import hold, record
 
-if TYPE_CHECKING:
-    from consumers import Bot
+from consumers import Bot
 
 CRUNCH = 400_000_000
+left_behind: set[asyncio.Task[None]] = set()
 BLOCKS_S = {"spin": 0.003, "block": 2.5, "block-15": 15.0, "block-for-ever": 1e6}
 
 
@@ -24,11 +25,45 @@ def setup(bot: Bot) -> None:
     bot.subscribe(hikari.TypingEvent, on_typing)
     bot.subscribe(hikari.ComponentInteractionCreateEvent, on_interaction)
     bot.subscribe(hikari.ExceptionEvent, on_failure)
+    bot.subscribe(AfterwardsEvent, on_afterwards)
+    lifetime, _, word = os.environ.get("ON_LIFETIME", "").partition(" ")
+    if lifetime:
+        bot.subscribe(getattr(hikari, lifetime), functools.partial(on_lifetime, bot, word))
+
+
+class AfterwardsEvent(hikari.Event):
+    """Of a task that a handler left behind."""
+
+    def __init__(self, app: hikari.RESTAware) -> None:
+        self._app = app
+
+    @property
+    def app(self) -> hikari.RESTAware:
+        return self._app
+
+
+async def on_lifetime(bot: Bot, word: str, event: hikari.Event) -> None:
+    record("lifetime", event=type(event).__name__)
+    if word == "close":
+        await bot.close()
+    await _misbehave(word)
+
+
+async def on_afterwards(_: AfterwardsEvent) -> None:
+    sys.exit(4)
+
+
+async def dispatch_later(bot: hikari.GatewayBotAware) -> None:
+    await asyncio.sleep(0.5)
+    bot.event_manager.dispatch(AfterwardsEvent(bot))
 
 
 async def on_message(event: hikari.MessageCreateEvent) -> None:
     content = event.content or ""
     record("message", content=content)
+    if content == "leave a task":
+        assert isinstance(event.app, Bot)
+        left_behind.add(asyncio.create_task(dispatch_later(event.app)))
     await _misbehave(content.split(" ")[0])
     record("end", content=content)
 

@@ -108,6 +108,43 @@ async def test_exit_with_a_code_is_a_failure_and_the_code_that_the_process_ends_
     assert await rig.has_settled_all()
 
 
+async def test_exit_in_a_listener_of_what_a_left_task_dispatches_ends_the_process_too(rig: Rig) -> None:
+    process = await started(rig)
+    await rig.say("leave a task")
+    assert await process.wait() == 4
+    assert process.logged("handler_exit")[0]["handler"] == "limit_bots.on_afterwards"
+    assert process.logged("closed")
+    assert await rig.has_settled_all()
+
+
+@pytest.mark.parametrize("event", ["StartingEvent", "StartedEvent"])
+async def test_exit_while_it_starts_ends_the_process_in_order(rig: Rig, event: str) -> None:
+    process = rig.start(GW_ENTRYPOINT="limit_bots:setup", ON_LIFETIME=f"{event} exit-3")
+    assert await process.wait() == 3
+    assert len(process.logged("closed")) == 1
+    assert not process.logged("consuming")
+
+
+@pytest.mark.parametrize("event", ["StartingEvent", "StartedEvent"])
+async def test_a_bot_that_closes_itself_while_it_starts_says_so_and_ends(rig: Rig, event: str) -> None:
+    process = rig.start(GW_ENTRYPOINT="limit_bots:setup", ON_LIFETIME=f"{event} close")
+    assert await process.wait() == 0
+    assert len(process.logged("closed_early")) == 1
+    assert not process.logged("consuming")
+
+
+async def test_a_blocking_handler_is_named_before_anything_is_consumed(rig: Rig) -> None:
+    process = await started(rig, ON_LIFETIME="StartingEvent block", GW_BLOCK_TIMEOUT="1")
+    assert process.logged("loop_blocked")[0]["handler"].endswith("of StartingEvent")
+    assert await process.stop() == 0
+
+
+async def test_a_handler_of_the_stop_that_blocks_without_end_ends_its_process(rig: Rig) -> None:
+    process = await started(rig, ON_LIFETIME="StoppingEvent block-for-ever", GW_BLOCK_TIMEOUT="3")
+    assert await process.stop() == 1
+    assert process.logged("block_timeout")[0]["handler"].endswith("of StoppingEvent")
+
+
 async def test_a_handler_that_blocks_the_loop_is_named_while_it_does_and_afterwards(rig: Rig) -> None:
     process = await started(rig)
     await rig.say("block")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
 
 from tests.waiting import eventually
 from tests.wire.consume_rig import BOT_TOKEN, ConsumeProcess, Rig, is_running
-
-if TYPE_CHECKING:
-    pass
 
 
 def children(parent: ConsumeProcess) -> list[int]:
@@ -50,6 +47,24 @@ async def test_a_second_signal_forces_the_end(rig: Rig) -> None:
     process.signal(signal.SIGINT)
     assert await process.wait() == 128 + signal.SIGINT
     assert not rig.recorded("end")
+
+
+async def test_a_service_manager_that_tells_all_processes_forces_none(rig: Rig) -> None:
+    """The supervisor passes on what its processes were told already."""
+    parent = rig.start("--processes", "2")
+    await parent.until_logged("child_up", count=2)
+    await rig.say("hold")
+    await rig.until_recorded("message")
+    for pid in children(parent):
+        os.kill(pid, signal.SIGTERM)
+    await parent.until_logged("taking_no_more", count=2)
+    parent.signal(signal.SIGTERM)
+    await asyncio.sleep(0.5)
+    rig.let_go()
+    assert await parent.wait() == 0
+    assert not parent.logged("forced")
+    assert len(rig.recorded("end")) == 1
+    assert await rig.has_settled_all()
 
 
 async def test_a_signal_ends_a_process_that_still_waits_for_the_coordinator(rig: Rig) -> None:
