@@ -257,15 +257,15 @@ class Bot(hikari.GatewayBot):
     ) -> None:
         """Change the presence on every shard; what is left out stays as it was set last, by whatever process.
 
-        The fleet remembers it. Raises CommandError if it could not be stored, SomeShardsFailedError with the error of
-        each shard that did not show it yet: it does as soon as it can.
+        The fleet remembers it: a shard that is not connected now shows it from its next session on. Raises CommandError
+        if it could not be stored, SomeShardsFailedError with the error of each shard that is, and does not show it yet.
         """
         warn_of_activity(activity)
         self._known_shards()
         fields = payloads.presence(idle_since=idle_since, status=status, activity=activity, afk=afk)
         if fields:
             record_id = await self._require_alive().commands.store_presence(fields, None)
-            await self._on_every_shard(lambda shard: shard.show_presence(record_id))
+            await self._on_every_shard(lambda shard: shard.show_presence_if_connected(record_id))
 
     async def _on_every_shard(self, command: Callable[[ShardProxy], Coroutine[Any, Any, None]]) -> None:
         failures: dict[int, RelayError] = {}

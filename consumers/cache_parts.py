@@ -92,8 +92,8 @@ class CacheParts(NamedTuple):
 
     @property
     def components(self) -> CacheComponents:
-        """hikari's name for them, the own user included."""
-        components = CacheComponents.ME
+        """hikari's name for them, the own user included; and, if any is chosen, the ids of the process's own DMs."""
+        components = CacheComponents.ME | (CacheComponents.DM_CHANNEL_IDS if self.names else CacheComponents.NONE)
         for name in self.names:
             components |= PARTS[name].component
         return components

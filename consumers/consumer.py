@@ -63,6 +63,8 @@ _log = logging.getLogger(__name__)
 
 LIFETIME_EVENT_TIMEOUT_S = 10.0
 START_PATIENCE_S = 5.0
+ABOUT_SESSIONS = (hikari.ShardConnectedEvent, hikari.ShardReadyEvent, hikari.GuildAvailableEvent)
+"""Events of the start of a session."""
 REPORT_INTERVAL_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
 CONFIG_INTERVAL_S = 10.0
@@ -157,6 +159,7 @@ class Consumer:
         parts.event_manager.on_exit = self._exit_with
         self._stopping = asyncio.Event()
         self._closed = asyncio.Event()
+        self._is_told_late = False
         self._foreign_shards: dict[tuple[int, int], ShardProxy] = {}
         self._config_doubted = asyncio.Event()
         self.consuming = asyncio.Event()
@@ -171,11 +174,24 @@ class Consumer:
             self.copies.bind_again(event.event_type)
             self._cache.copy.bind_again(event.event_type)
         self._fleet.hear(event)
-        for change in self._connections.hear(event):
+        changes = self._connections.hear(event)
+        self._warn_of_late_listeners()
+        for change in changes:
             if change.shard in self.shards:
                 self._tell_of_connection(change)
             else:
                 self._config_doubted.set()
+
+    def _warn_of_late_listeners(self) -> None:
+        """Once: what Discord says at the start of a session is over when a process starts later, as in every deploy."""
+        if self._is_told_late or not self._connections.found_connected:
+            return
+        self._is_told_late = True
+        manager = self._parts.event_manager
+        late = [cls.__name__ for cls in ABOUT_SESSIONS if manager.get_listeners(cls, polymorphic=False)]
+        if late:
+            sentence = "shards were connected before this process started: listeners hear of their next sessions only"
+            _log.info(sentence, extra={"action": "late_listener", "events": late})
 
     def _tell_of_connection(self, change: ConnectionChange) -> None:
         shard, factory = self.shards[change.shard], self._parts.event_factory

@@ -113,10 +113,10 @@ class DeliveryPath:
 
     async def _handle_once(self, delivery: Delivery, frame: Frame) -> None:
         """Handle it, unless another copy was handled; while one is being handled, wait for what comes of it."""
-        message_id = frame.dispatch.message_id
-        while (sighting := self._seen.begin(message_id)) is Sighting.RUNNING:
+        key = _attempt_of(frame)
+        while (sighting := self._seen.begin(key)) is Sighting.RUNNING:
             ended = asyncio.Event()
-            self._seen.when_ended(message_id, ended.set)
+            self._seen.when_ended(key, ended.set)
             await ended.wait()
             if delivery.is_gone:
                 return  # it comes again
@@ -130,7 +130,7 @@ class DeliveryPath:
         try:
             handled = await self._is_skipped(delivery, frame) or await self._attempt(delivery, frame)
         finally:
-            self._seen.end(message_id, handled=handled)
+            self._seen.end(key, handled=handled)
 
     async def _is_skipped(self, delivery: Delivery, frame: Frame) -> bool:
         """Whether it is too old to be handled; then it is acknowledged."""
@@ -222,14 +222,14 @@ class DeliveryPath:
 
     async def handle_for_another(self, frame: Frame) -> Outcome | None:
         """Handle once what another process forwarded and settles; None if it is on its way to somebody else."""
-        message_id = frame.dispatch.message_id
+        key = _attempt_of(frame)
         if frame.sent_again:
             return await self._handle_here(frame)
-        while (sighting := self._seen.begin(message_id)) is Sighting.RUNNING:
-            if self._owners is not None and self._owners.is_forwarding(message_id):
+        while (sighting := self._seen.begin(key)) is Sighting.RUNNING:
+            if self._owners is not None and self._owners.is_forwarding(frame.dispatch.message_id):
                 return None  # two that wait for each other would wait for ever
             ended = asyncio.Event()
-            self._seen.when_ended(message_id, ended.set)
+            self._seen.when_ended(key, ended.set)
             await ended.wait()
         if sighting is Sighting.HANDLED:
             self._counters.duplicates_dropped += 1
@@ -238,7 +238,7 @@ class DeliveryPath:
         try:  # it may have waited here for its turn
             outcome = Outcome() if self._is_too_old(frame) else await self._handle_here(frame)
         finally:
-            self._seen.end(message_id, handled=outcome is not None and outcome.is_good)
+            self._seen.end(key, handled=outcome is not None and outcome.is_good)
         return outcome
 
     async def _is_admitted(self, delivery: Delivery, frame: Frame) -> bool:
@@ -261,8 +261,7 @@ class DeliveryPath:
     async def _on_failure(self, delivery: Delivery, frame: Frame, outcome: Outcome) -> bool:
         if outcome.failure is not None:
             reason = f"hikari cannot read this {frame.dispatch.type}: {outcome.failure}"
-            await self._settling.bury(delivery, reason, frame)
-            return False
+            return await self._settling.bury(delivery, reason, frame)
         self._counters.failed += 1
         if self._policy.on_error is OnError.ACK:
             self._counters.failures_acknowledged += 1
@@ -272,7 +271,11 @@ class DeliveryPath:
             attempt_count=frame.dispatch.attempt, interaction_age_s=frame.interaction_age_s(time.time())
         )
         if delay_s is None:
-            await self._settling.bury(delivery, outcome.listener_failure or "a listener raised", frame)
-        else:
-            await self._settling.retry(delivery, frame, delay_s)
-        return False
+            return await self._settling.bury(delivery, outcome.listener_failure or "a listener raised", frame)
+        return await self._settling.retry(delivery, frame, delay_s)
+
+
+def _attempt_of(frame: Frame) -> str:
+    """What is handled once: a dispatch, or one more attempt after its listeners failed."""
+    dispatch = frame.dispatch
+    return dispatch.message_id if dispatch.attempt == 1 else f"{dispatch.message_id} {dispatch.attempt}"

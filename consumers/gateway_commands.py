@@ -37,7 +37,7 @@ FIRST_WAIT_S = 0.1
 MAX_WAIT_S = 1.0
 MAX_ON_THE_WAY = 64
 """Of one process: more would only wait at the holders, and be repeated before they are answered."""
-_PASSING = (NoHolderError, ShardNotConnectedError, CommandTimeoutError)
+_PASSING: tuple[type[CommandError], ...] = (NoHolderError, ShardNotConnectedError, CommandTimeoutError)
 
 
 class _UnsentError(CommandTimeoutError):
@@ -89,19 +89,22 @@ class GatewayCommands:
         await self._until_deadline(store)
         return stored[-1]
 
-    async def show_presence(self, shard: int, record_id: str) -> None:
-        """Return when Discord was told the presence of that record, or a newer one."""
+    async def show_presence(self, shard: int, record_id: str, *, waits: bool = True) -> None:
+        """Return when Discord was told the presence of that record, or a newer one; `waits` until it is connected."""
         request = messages.ApplyPresence(shard=shard, record_id=record_id)
-        await self._until_deadline(lambda timeout_s: self._ask(shard, request, timeout_s))
+        passing = _PASSING if waits else (CommandTimeoutError,)
+        await self._until_deadline(lambda timeout_s: self._ask(shard, request, timeout_s), passing)
 
-    async def _until_deadline(self, attempt: Callable[[float], Awaitable[None]]) -> None:
+    async def _until_deadline(
+        self, attempt: Callable[[float], Awaitable[None]], passing: tuple[type[CommandError], ...] = _PASSING
+    ) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_s
         wait_s, unknown = FIRST_WAIT_S, None
         while True:
             try:
                 return await attempt(max(min(ATTEMPT_TIMEOUT_S, deadline - loop.time()), FIRST_WAIT_S))
-            except _PASSING as error:
+            except passing as error:
                 if isinstance(error, CommandTimeoutError) and not isinstance(error, _UnsentError):
                     unknown = error
                 if loop.time() + wait_s >= deadline:

@@ -22,7 +22,7 @@ class Sighting(Enum):
 
 
 class SeenDispatches:
-    """Dispatches by `message_id`. What is running is never forgotten; of what was handled, the newest are known."""
+    """What is running is never forgotten; of what was handled, the newest are known."""
 
     def __init__(self, count: int = RECENT_COUNT) -> None:
         self._running: dict[str, list[OnEnd]] = {}

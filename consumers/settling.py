@@ -46,8 +46,8 @@ class Settling:
         is_new = not delivery.is_redelivered and frame.dispatch.attempt == 1
         return not is_new and _attempt_key(delivery, frame) in self._stored
 
-    async def bury(self, delivery: Delivery, reason: str, frame: Frame | None) -> None:
-        """Make it a dead letter; `frame` is None if it could not be read."""
+    async def bury(self, delivery: Delivery, reason: str, frame: Frame | None) -> bool:
+        """Make it a dead letter; `frame` is None if it could not be read. False if it comes again instead."""
         attempts = delivery.attempts
         if frame is not None:
             attempts += frame.dispatch.attempt - 1 + frame.unsettled_before
@@ -55,21 +55,24 @@ class Settling:
         async def store() -> None:
             await self._dead_letters.put(delivery, reason, attempts=attempts)
 
-        if await self._store_then_ack(delivery, frame, store):
+        is_stored = await self._store_then_ack(delivery, frame, store)
+        if is_stored:
             self._counters.dead_letters += 1
             _log.error(
                 "a delivery became a dead letter",
                 extra={"action": "dead_letter", "queue": delivery.queue, "type": delivery.event_type, "reason": reason},
             )
+        return is_stored
 
-    async def retry(self, delivery: Delivery, frame: Frame, delay_s: int) -> None:
-        """Have it come again after `delay_s`."""
+    async def retry(self, delivery: Delivery, frame: Frame, delay_s: int) -> bool:
+        """Have its next attempt come after `delay_s`. False if this one comes again instead."""
 
         async def store() -> None:
             await self._delays.put(delivery, delay_s=delay_s, failed_attempts=frame.dispatch.attempt)
 
-        if await self._store_then_ack(delivery, frame, store):
-            self._counters.retried += 1
+        is_stored = await self._store_then_ack(delivery, frame, store)
+        self._counters.retried += is_stored
+        return is_stored
 
     async def isolate(self, delivery: Delivery, frame: Frame, unsettled_count: int) -> None:
         """Move it to the quarantine lane."""

@@ -29,11 +29,12 @@ class _Holding(NamedTuple):
 
 
 class ShardConnections:
-    """What a worker says first is what was before: no news."""
+    """What a worker says first is what was before: no news. `found_connected`: some shard was connected before."""
 
     def __init__(self) -> None:
         self._workers: set[str] = set()
         self._shards: dict[int, _Holding] = {}
+        self.found_connected = False
 
     def hear(self, event: ControlEvent) -> list[ConnectionChange]:
         """What changed, in order; what does not concern shards changes nothing."""
@@ -58,6 +59,7 @@ class ShardConnections:
         now = _Holding(worker_id, live.fencing_token, live.state == CONNECTED, live.connect_count)
         self._shards[live.shard] = now
         was_connected = before.is_connected if before is not None else now.is_connected and not is_news
+        self.found_connected = self.found_connected or (before is None and was_connected)
         is_another = before is not None and (
             before.fencing_token != now.fencing_token or before.connect_count < now.connect_count
         )

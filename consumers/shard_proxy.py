@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import hikari
 from hikari.api import GatewayShard
 
 from consumers import payloads
+from consumers.errors import NoHolderError, ShardNotConnectedError
 from eventbus import gateway_payloads
 
 if TYPE_CHECKING:
@@ -120,6 +122,11 @@ class ShardProxy(GatewayShard):
     async def show_presence(self, record_id: str) -> None:
         """Return when Discord was told the presence of a record that was stored, or a newer one."""
         await self._commands.show_presence(self._id, record_id)
+
+    async def show_presence_if_connected(self, record_id: str) -> None:
+        """As `show_presence`, but a shard that is not connected is left to itself: it shows what is remembered."""
+        with contextlib.suppress(NoHolderError, ShardNotConnectedError):
+            await self._commands.show_presence(self._id, record_id, waits=False)
 
     async def update_voice_state(
         self,

@@ -165,9 +165,11 @@ class Waiters(FrameReader):
         dispatch = frame.dispatch
         if dispatch.type not in self._watched or dispatch.message_id in self._sighted:
             return
-        self._sighted.add(dispatch.message_id)
         is_news = dispatch.attempt == 1 and not dispatch.redelivered and not frame.sent_again
-        if is_news and self.demand.is_needed(dispatch.type):
+        is_needed = self.demand.is_needed(dispatch.type)
+        if is_news or not is_needed:  # else its own copy is still to come, and is news
+            self._sighted.add(dispatch.message_id)
+        if is_news and is_needed:
             try:
                 self.read(frame, shard, made)
             except MalformedDispatchError as error:

@@ -50,6 +50,11 @@ class CheckpointBook:
         known = self._newest.get(shard)
         return 0 if known is None else known.fencing_token
 
+    def has_session_of_another_count(self, shard_count: int) -> bool:
+        """Whether some shard's session is of a fleet with another shard count."""
+        sessions = (known.session for known in self._newest.values())
+        return any(session is not None and session.shard_count != shard_count for session in sessions)
+
     def records(self, shards: Iterable[int]) -> Iterator[Checkpoints]:
         """What is known of the sessions of `shards`, to be written again, as its writers wrote it."""
         by_writer: dict[str, list[Checkpoint]] = {}

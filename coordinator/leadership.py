@@ -68,11 +68,15 @@ class Leadership:
         """Whether we began to lead at most `limit_s` after the process's first and only connect."""
         return self._connect_count == 1 and self.began_at - self._connected_at <= limit_s
 
-    def try_to_lead(self, now: float, *, is_every_shard_held: bool) -> bool:
-        """End learning if it is time; after a loss of the broker, holders get the time to come back."""
+    def try_to_lead(self, now: float, *, is_every_shard_held: bool, is_count_doubtful: bool = False) -> bool:
+        """End learning if it is time; after a loss of the broker, holders get the time to come back.
+
+        `is_count_doubtful`: they may be those of a fleet with another shard count, whose sessions would be lost.
+        """
         if self.phase is not Phase.LEARNING or now - self.began_at < LEARN_S:
             return False
-        is_after_loss = self._connect_count > 1 and self.began_at - self._connected_at < LEARN_AFTER_LOSS_S
+        may_come_back = self._connect_count > 1 or is_count_doubtful
+        is_after_loss = may_come_back and self.began_at - self._connected_at < LEARN_AFTER_LOSS_S
         if not is_after_loss or is_every_shard_held or now - self.began_at >= LEARN_AFTER_LOSS_S:
             self.phase = Phase.LEADING
             return True

@@ -65,6 +65,11 @@ class LeaseTable:
         return self._is_settled
 
     @property
+    def is_count_doubtful(self) -> bool:
+        """Whether the stream tells of a fleet with another shard count, which may still run and tell its own."""
+        return not self._is_settled and self.checkpoints.has_session_of_another_count(self.shard_count)
+
+    @property
     def workers(self) -> tuple[WorkerRecord, ...]:
         """All registered workers, by id."""
         return tuple(self._workers[worker_id] for worker_id in sorted(self._workers))

@@ -159,7 +159,9 @@ class CoordinatorService:
     def _try_to_lead(self) -> None:
         held_count = sum(record.holder is not None for record in self._table.shards)
         is_every_shard_held = held_count == self._table.shard_count
-        if self._leadership.try_to_lead(self._clock(), is_every_shard_held=is_every_shard_held):
+        if self._leadership.try_to_lead(
+            self._clock(), is_every_shard_held=is_every_shard_held, is_count_doubtful=self._table.is_count_doubtful
+        ):
             self._table.settle()
             _log.info(
                 "leading: granting from now on",

@@ -81,7 +81,7 @@ class LeaseKeeper:
         async with self._lock:
             reply = await self._ask()
             if reply is None:
-                raise BrokerLostError("the leases could not be validated")
+                raise BrokerLostError("no coordinator says which leases are still ours")
             await self._shards.drop_all_but(reply)
         self._renew_now.set()
 

@@ -243,14 +243,20 @@ class DispatchPublisher:
         lost.clear()
 
     async def _reopen(self, revalidate: Callable[[], Awaitable[None]]) -> None:
-        backoff_s = FIRST_BACKOFF_S
+        backoff_s, is_told = FIRST_BACKOFF_S, False
         while True:
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            is_connected = False
             try:
                 await self._connect()
+                is_connected = True
                 await revalidate()
                 await self._hold_back()
             except (BrokerUnreachableError, BrokerRefusedError, BrokerLostError) as error:
+                if (is_connected or isinstance(error, BrokerRefusedError)) and not is_told:
+                    is_told = True
+                    fields = {"action": "publisher_waits", "reason": str(error)}
+                    _log.warning("the broker is there, and nothing can be published yet", extra=fields)
                 _log.debug("no broker yet", extra={"action": "publisher_retry", "reason": str(error)})
                 if self._connection is not None:
                     self._connection.abort("starting again")

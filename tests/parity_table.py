@@ -166,8 +166,9 @@ _MEMBERS: dict[str, Verdict] = {
         "what no listener wants any more is unbound by a process that has been alone in its group for ten minutes"
     ),
     "update_presence": _different(
-        "the fleet remembers it, over restarts too; what is left out stays as any process set it last; shards that do"
-        " not show it yet come together as SomeShardsFailedError"
+        "the fleet remembers it, over restarts too; what is left out stays as any process set it last; shards that"
+        " are not connected show it from their next session on, the failures of others come together as"
+        " SomeShardsFailedError"
     ),
     "update_voice_state": _different("travels to the shard's holder; a failure is a typed CommandError"),
     "voice": _different(

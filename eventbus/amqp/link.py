@@ -116,12 +116,15 @@ class KeptConnection(ABC, Generic[C]):
             _log.info("broker is back", extra={"action": "broker_back", "broker": str(self._broker)})
 
     async def _reconnect(self) -> None:
-        backoff_s = FIRST_BACKOFF_S
+        backoff_s, is_told = FIRST_BACKOFF_S, False
         while True:
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             try:
                 return await self._connect()
             except (BrokerUnreachableError, BrokerRefusedError, BrokerLostError) as error:
+                if isinstance(error, BrokerRefusedError) and not is_told:
+                    is_told = True
+                    _log.error("the broker refuses us", extra={"action": "broker_refuses", "reason": str(error)})
                 _log.debug("no broker yet", extra={"action": "broker_retry", "reason": str(error)})
             backoff_s = next_backoff(backoff_s)
 

@@ -18,6 +18,7 @@ def status(worker_id: str, **states: str) -> ShardsStatus:
 def test_what_a_worker_says_first_is_no_news() -> None:
     connections = ShardConnections()
     assert connections.hear(status("w", s0_1="connected", s1_1="resuming")) == []
+    assert connections.found_connected
     assert connections.hear(status("w", s0_1="connected", s1_1="connected")) == [(1, True)]
     assert connections.hear(status("w", s0_1="connected", s1_1="connected")) == []
 
@@ -26,6 +27,7 @@ def test_a_shard_that_reconnects_was_disconnected_and_is_connected() -> None:
     connections = ShardConnections()
     connections.hear(status("w"))
     assert connections.hear(status("w", s0_1="connected")) == [(0, True)]
+    assert not connections.found_connected
     assert connections.hear(status("w", s0_1="resuming")) == [(0, False)]
     assert connections.hear(status("w", s0_1="connected")) == [(0, True)]
 

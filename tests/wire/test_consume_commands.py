@@ -97,13 +97,27 @@ async def test_a_command_waits_for_the_next_holder(patient_rig: Rig) -> None:
     assert len(holder.commands) == 4
 
 
-async def test_shards_that_failed_are_counted_and_the_presence_is_stored_nevertheless(rig: Rig) -> None:
+async def test_a_presence_needs_no_shard_to_be_up(rig: Rig) -> None:
+    """A handler of StartedEvent sets it while the fleet still identifies: each shard begins with what is stored."""
     holder = Holder(rig.observer, rig.names)
     await holder.hold(1)
+    assert (await result(rig, "everywhere"))["error"] is None
+    assert [shown.shard for shown in holder.shown] == [1]
+    assert len(await stored_presences(rig.observer, rig.names, count=1)) == 1
+
+
+async def test_shards_that_failed_are_counted_and_the_presence_is_stored_nevertheless(rig: Rig) -> None:
+    holder = Holder(rig.observer, rig.names)
+    holder.answer = lambda command: (
+        messages.CommandSent(shard=command.shard)
+        if command.shard
+        else messages.Failure(code=messages.ErrorCode.RATE_LIMITED, message="too many sends", retry_after_s=12.5)
+    )
+    await holder.hold(0, 1)
     outcome = await result(rig, "everywhere")
     assert outcome["error"] == "SomeShardsFailedError"
     assert "1 of 2 shards" in outcome["message"]
-    assert [shown.shard for shown in holder.shown] == [1]
+    assert sorted(shown.shard for shown in holder.shown) == [0, 1]
     assert len(await stored_presences(rig.observer, rig.names, count=1)) == 1
 
 

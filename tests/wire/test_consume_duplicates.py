@@ -52,19 +52,34 @@ async def _has_ready(rig: Rig, count: int) -> bool:
     return await rig.ready_count(rig.queue) == count
 
 
-async def test_a_copy_of_what_failed_is_handled_and_so_is_what_an_operator_sends_again(rig: Rig) -> None:
+async def test_a_copy_of_what_failed_is_dropped_and_what_an_operator_sends_again_is_handled(rig: Rig) -> None:
     process = await rig.started()
     await rig.say("fail", message_id="s:7")
     await rig.until_recorded("exception")
     await rig.dead_letters()
     await rig.say("fail", message_id="s:7")
+    await rig.say("fail", message_id="s:7", headers=plain_headers(retried=1))
     await rig.until_recorded("exception", count=2)
+    await rig.dead_letters(count=1)
     await rig.say("hello", message_id="s:8")
     await rig.until_recorded("end", content="hello")
     await rig.say("hello", message_id="s:8", headers=plain_headers(retried=1))
     await rig.until_recorded("end", content="hello", count=2)
     assert await process.stop() == 0
-    assert rig.closing_counts(process)["duplicates_dropped"] == 0
+    assert len(rig.recorded("exception")) == 2
+    assert rig.closing_counts(process)["duplicates_dropped"] == 1
+    assert await rig.has_settled_all()
+
+
+async def test_a_copy_of_what_is_tried_again_is_dropped_and_the_attempts_are_not(rig: Rig) -> None:
+    process = await rig.started("--on-error", "retry", "--max-attempts", "2")
+    await rig.say("fail", message_id="s:7")
+    await rig.until_recorded("exception")
+    await rig.say("fail", message_id="s:7")
+    await rig.dead_letters()
+    assert await process.stop() == 0
+    assert len(rig.recorded("exception")) == 2
+    assert rig.closing_counts(process)["duplicates_dropped"] == 1
     assert await rig.has_settled_all()
 
 

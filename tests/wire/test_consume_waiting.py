@@ -88,6 +88,13 @@ async def test_what_becomes_of_shards_reaches_each_process_once(group: Rig) -> N
     assert count("ShardDisconnectedEvent") == of_shard_0
     assert count("ShardReadyEvent") == everyone
 
+    late = await group.started(GW_ENTRYPOINT="waiting_bots:setup")
+    await late.until_logged("late_listener")
+    assert late.logged("late_listener")[0]["events"] == [
+        "ShardConnectedEvent", "ShardReadyEvent", "GuildAvailableEvent",
+    ]  # fmt: skip
+    assert not any(process.logged("late_listener") for process in group.processes if process is not late)
+
 
 @pytest.mark.long
 async def test_nothing_stays_bound_after_a_request_for_members(group: Rig) -> None:

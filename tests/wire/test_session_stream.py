@@ -19,7 +19,7 @@ from eventbus.amqp.session_stream import STREAM_ARGUMENTS, SessionStream
 from eventbus.errors import BrokerLostError, RemoteError
 from eventbus.names import Names
 from tests.waiting import eventually
-from tests.wire.coordinator_rig import CoordinatorProcess, Rig, rig, until
+from tests.wire.coordinator_rig import CoordinatorProcess, DiscordStandIn, Rig, rig, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -119,6 +119,20 @@ async def test_a_successor_confirms_no_older_lease_although_the_newer_one_was_ne
     reported = (await new.register("0")).leases
     assert [lease.fencing_token for lease in reported] == [granted.fencing_token]
     assert granted.fencing_token > stale.fencing_token
+
+
+async def test_a_fleet_that_comes_back_late_keeps_its_shard_count(broker_url: str, namespace: str) -> None:
+    """The coordinator starts with the broker, its worker is still in its back-off: the stream tells of its sessions."""
+    async with rig(broker_url, namespace, DiscordStandIn(shards=2)) as fleet:
+        await write(fleet, checkpoints(checkpoint(3, 5, 7), worker_id="a"))
+        await fleet.coordinator()
+        await asyncio.sleep(LEARN_S + 2)
+        worker = await fleet.worker("a")
+        worker.held[3] = messages.HeldLease(shard=3, fencing_token=5, session=session(7))
+        await worker.bind(3)
+        reply = await worker.register("0-3")
+        assert reply.config.shard_count == 4
+        assert [lease.fencing_token for lease in reply.leases] == [5]
 
 
 async def test_a_successor_grants_anew_what_its_newest_grantee_never_reports(fleet: Rig) -> None:
