@@ -77,7 +77,10 @@ class Harness:
         outcome.is_complete = not stop.is_set()
         await stage.simulator.stop_traffic()
         outcome.duration_s = time.monotonic() - started_at
-        await settle(stage, outcome, settings.size.shards)
+        problem = await settle(stage, outcome, settings.size.shards)
+        if problem:
+            outcome.failed_rounds.append({"round": number, "faults": "none: the traffic has ended", "problem": problem})
+            self._say(f"the end FAILED: {problem}")
         await stage.cast.stop()
         await self._report(stage, outcome.duration_s, is_final=True)
         return outcome, stage

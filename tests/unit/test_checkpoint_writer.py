@@ -30,3 +30,22 @@ async def test_without_a_broker_a_few_records_wait_and_no_more() -> None:
 
     assert publisher.backlog[0] == MAX_UNCONFIRMED
     assert next(seqs) == MAX_UNCONFIRMED + 1
+
+
+async def test_a_change_is_written_with_the_next_look_which_is_at_most_100_ms_away() -> None:
+    assert INTERVAL_S <= 0.1
+    publisher = DispatchPublisher(
+        Broker("amqp://u:p@127.0.0.1:9/"), Names("ns"), worker_id="w", max_count=1000, max_bytes=1 << 20
+    )
+    session = Session(session_id="s", resume_url="wss://x", seq=1, shard_count=1)
+    changes = [(), (), (Checkpoint(shard=0, fencing_token=1, session=session),)]
+
+    def changed() -> tuple[Checkpoint, ...]:
+        assert publisher.backlog[0] == (0 if changes else 1)
+        return changes.pop(0) if changes else ()
+
+    writing = asyncio.create_task(CheckpointWriter(publisher, worker_id="w", current=changed).keep())
+    await eventually(lambda: publisher.backlog[0] == 1)
+    await asyncio.sleep(2 * INTERVAL_S)
+    assert not writing.done()
+    writing.cancel()
