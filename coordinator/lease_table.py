@@ -39,9 +39,11 @@ class LeaseTable:
 
     `is_count_fixed`: the operator set the shard count; otherwise a running fleet's own count wins over `shard_count`
     until `settle()`, because Discord's recommendation may have changed since the fleet started.
+    `intents`: a session that was opened with others is not passed on, since it would keep them; None: any is.
     """
 
-    def __init__(self, shard_count: int, *, is_count_fixed: bool = True) -> None:
+    def __init__(self, shard_count: int, *, is_count_fixed: bool = True, intents: int | None = None) -> None:
+        self._intents = intents
         self.checkpoints = CheckpointBook()
         self.grants = GrantBook()
         self.highest_believable_token = MAX_FENCING_TOKEN
@@ -390,11 +392,17 @@ class LeaseTable:
         return grantee == request.worker_id
 
     def _usable(self, session: Session | None, record: ShardRecord, worker_id: str) -> Session | None:
-        if session is None or session.shard_count == self.shard_count:
+        if session is None:
+            return None
+        if session.shard_count != self.shard_count:
+            reason = f"it was of {session.shard_count} shards: identify instead"
+        elif session.intents not in (None, self._intents) and self._intents is not None:
+            reason = (
+                f"it was opened with the intents {session.intents}, and they are {self._intents} now: identify instead"
+            )
+        else:
             return session
-        self._note(
-            ChangeKind.SESSION_DROPPED, record, worker_id, f"it was of {session.shard_count} shards: identify instead"
-        )
+        self._note(ChangeKind.SESSION_DROPPED, record, worker_id, reason)
         return None
 
     def _note(self, kind: ChangeKind, record: ShardRecord, worker_id: str, reason: str = "") -> None:

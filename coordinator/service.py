@@ -66,7 +66,9 @@ class CoordinatorService:
         self._news = News(control, names)
         self._leadership = Leadership()
         self._table = LeaseTable(
-            settings.shard_count or info.shard_count, is_count_fixed=settings.shard_count is not None
+            settings.shard_count or info.shard_count,
+            is_count_fixed=settings.shard_count is not None,
+            intents=settings.intents,
         )
         self._clock = asyncio.get_running_loop().time
         self._undertaker = Undertaker(self._table, control=control, names=names, news=self._news, clock=self._clock)

@@ -55,12 +55,16 @@ class Part(BaseModel):
 
 
 class Session(Part):
-    """A Discord gateway session, as far as another worker needs it to resume: `seq` is the last confirmed one."""
+    """A Discord gateway session, as far as another worker needs it to resume: `seq` is the last confirmed one.
+
+    `intents`: those that it was opened with, and keeps; None if nobody knows.
+    """
 
     session_id: Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]  # with `:seq`, it fits into a message_id
     resume_url: Annotated[str, Field(max_length=2048)]
     seq: Annotated[int, Field(ge=0, lt=2**63)]
     shard_count: ShardCount
+    intents: Annotated[int, Field(ge=0)] | None = None
 
 
 class HeldLease(Part):

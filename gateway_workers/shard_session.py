@@ -191,6 +191,7 @@ class ShardSession:
                 resume_url=data.get("resume_gateway_url") or "",
                 seq=0,
                 shard_count=self._config.shard_count,
+                intents=self._config.intents,
             )
         except (orjson.JSONDecodeError, ValidationError, KeyError, TypeError, AttributeError) as error:
             raise MalformedFrameError(f"READY has no session: {error!r}") from error

@@ -11,6 +11,7 @@ from eventbus.messages import Session
 from gateway_workers import gateway_socket
 from gateway_workers import shard as shard_module
 from gateway_workers.shard import ShardState
+from tests.session.rig import INTENTS
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ async def test_planned_hand_overs_under_traffic_lose_nothing_and_repeat_nothing(
         await eventually(lambda so_far=so_far: len(rig.arrived) >= so_far + 300)  # type: ignore[misc]
         handed = await rig.hand_over(shard)
         assert handed is not None
+        assert handed.intents == INTENTS
         await eventually(lambda seq=handed.seq: f"{session}:{seq}" in rig.ids())  # type: ignore[misc]
         assert max(int(one.rpartition(":")[2]) for one in rig.ids()) == handed.seq
         shard, same = await rig.start_connected(handed)

@@ -240,6 +240,20 @@ def test_a_lease_of_another_shard_count_is_not_adopted_but_granted_anew_without_
     assert grant_all(table)[0].session is None
 
 
+@pytest.mark.parametrize(("intents", "is_kept"), [(None, True), (5, True), (7, False)])
+def test_a_session_of_other_intents_goes_on_with_its_holder_and_is_not_passed_on(
+    intents: int | None, is_kept: bool
+) -> None:
+    """It would keep them for ever: who changes the coordinator's intents and restarts workers wants the new ones."""
+    table = LeaseTable(4, intents=5)
+    of = session().model_copy(update={"intents": intents})
+    enter(table, "a", "0", held(0, 5, of))
+    assert [lease.session for lease in table.leases_of("a")] == [of]
+    table.release(Release(worker_id="a", shard=0, fencing_token=5, session=of))
+    enter(table, "b", "0")
+    assert (grant_all(table)[0].session is not None) == is_kept
+
+
 def test_a_running_fleets_shard_count_wins_over_a_new_recommendation() -> None:
     table = LeaseTable(2, is_count_fixed=False)
     with pytest.raises(NotReadyError):
