@@ -89,11 +89,7 @@ class DiscordGateway:
                 body = await response.read()
         except TimeoutError as error:
             raise self._unreachable(f"no answer within {ATTEMPT_TIMEOUT_S:g} s") from error
-        except (
-            aiohttp.ClientError,
-            OSError,
-            ValueError,
-        ) as error:  # ValueError: `~/.netrc` has a login for Discord, too
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: `~/.netrc` has a login, too
             raise self._unreachable(str(error).partition("\n")[0] or type(error).__name__) from error
         try:
             return _gateway_info(_GatewayBot.model_validate_json(body), asked_at)

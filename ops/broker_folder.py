@@ -23,7 +23,7 @@ from ops.broker_config import (
 from ops.errors import BrokerDirectoryError, BrokerUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 # Below Linux' ephemeral ports (32768 and up): another program's outgoing connection cannot take the port while the
@@ -55,6 +55,11 @@ class BrokerFolder:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    @staticmethod
+    def are_free(ports: Iterable[int]) -> bool:
+        """Whether nobody listens on any of `ports`."""
+        return all(_is_free(port) for port in ports)
 
     def prepare(self, known: BrokerIdentity | None) -> BrokerIdentity:
         """Lock the folder, write what the node reads, and return the node's identity.

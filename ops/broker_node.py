@@ -40,6 +40,7 @@ PROBE_TIMEOUT_S = 2.0
 PROBE_INTERVAL_S = 0.1
 STOP_TIMEOUT_S = 20.0  # a clean stop takes about one second
 KILL_TIMEOUT_S = 5.0
+START_ATTEMPTS = 3
 DEFAULT_LIMITS = BrokerLimits()
 
 
@@ -111,6 +112,20 @@ class BrokerNode:
         """
         if self.is_running:
             raise BrokerUnavailableError(f"The broker in {self._folder.paths.directory} runs already: stop it first.")
+        is_known = self._identity is not None  # then clients come back to its ports
+        attempts_left = 1 if is_known else START_ATTEMPTS
+        while attempts_left:
+            attempts_left -= 1
+            try:
+                await self._start_once(timeout_s)
+                break
+            except BrokerStartError:
+                # Somebody took a port in the seconds between our choice and RabbitMQ's start: others are chosen then.
+                if not attempts_left or self._identity is None or self._folder.are_free(self._identity.ports):
+                    raise
+                self._identity = None
+
+    async def _start_once(self, timeout_s: float) -> None:
         server, epmd = _program(SERVER), _program("epmd")
         await self._stop_epmd()  # left over if the node ended by itself
         self._folder.release()

@@ -16,12 +16,15 @@ import aio_pika
 import pytest
 import pytest_asyncio
 
+from ops.broker_folder import BrokerFolder
 from ops.broker_node import BrokerNode
 from ops.errors import BrokerDirectoryError, BrokerMissingError, BrokerUnavailableError
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from ops.broker_config import BrokerIdentity
 
     RunModule = Callable[..., Awaitable[Process]]
 
@@ -245,6 +248,25 @@ async def test_a_start_that_takes_too_long_leaves_no_process(tmp_path: Path) -> 
     with pytest.raises(BrokerUnavailableError, match="not ready within"):
         await BrokerNode(tmp_path / "slow").start(timeout_s=0.5)
     await until_no_process_mentions(str(tmp_path / "slow"))
+
+
+async def test_a_port_that_is_taken_just_before_the_start_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = BrokerFolder.prepare
+    with socket.socket() as thief:
+
+        def robbed(folder: BrokerFolder, known: BrokerIdentity | None) -> BrokerIdentity:
+            identity = prepare(folder, known)
+            if not thief.getsockname()[1]:
+                thief.bind(("127.0.0.1", identity.port))
+                thief.listen()
+            return identity
+
+        monkeypatch.setattr(BrokerFolder, "prepare", robbed)
+        async with BrokerNode(tmp_path) as node:
+            assert node.port != thief.getsockname()[1]
+            await publish_durably(node.url, "any", b"body")
 
 
 async def test_the_module_prints_its_url_and_stops_on_sigterm(tmp_path: Path, run_module: RunModule) -> None:
