@@ -50,6 +50,11 @@ class CheckpointBook:
         known = self._newest.get(shard)
         return 0 if known is None else known.fencing_token
 
+    def has_ended(self, shard: int) -> bool:
+        """Whether the shard had a session, and Discord ended it."""
+        known = self._newest.get(shard)
+        return known is not None and known.session is None
+
     def has_session_of_another_count(self, shard_count: int) -> bool:
         """Whether some shard's session is of a fleet with another shard count."""
         sessions = (known.session for known in self._newest.values())

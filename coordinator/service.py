@@ -329,6 +329,8 @@ class CoordinatorService:
                 f"worker {request.worker_id} does not hold shard {request.shard} with fencing token"
                 f" {request.fencing_token}: no permit without a lease; renew"
             )
+        if self._table.checkpoints.has_ended(request.shard):  # its last holder may have died before it could identify
+            request = request.model_copy(update={"recovery": True})
         return await self._permits.answer(request, self._stream_log)
 
     def _config(self) -> messages.BotConfig:

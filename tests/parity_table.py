@@ -128,7 +128,7 @@ _MEMBERS: dict[str, Verdict] = {
     "capabilities": _same("always NONE"),
     "close": _different(
         "waits for running handlers first; inside a handler it returns at once; handlers of StoppingEvent and"
-        " StoppedEvent get 10 s each"
+        " StoppedEvent get 10 s each; ends this process, and a supervisor does not start it again"
     ),
     "dispatch": _same(
         "the event reaches the listeners of this process; those that a handler sets going belong to its dispatch"
@@ -139,8 +139,8 @@ _MEMBERS: dict[str, Verdict] = {
     "executor": _same(),
     "get_listeners": _same(),
     "get_me": _same(),
-    "heartbeat_latencies": _different("what the workers told last, at most 5 s old"),
-    "heartbeat_latency": _different("what the workers told last, at most 5 s old"),
+    "heartbeat_latencies": _different("what the workers told last: every 5 s, and forgotten after 16 s without a word"),
+    "heartbeat_latency": _different("what the workers told last: every 5 s, and forgotten after 16 s without a word"),
     "http_settings": _same(),
     "intents": _different("what was given until the start, then the coordinator's"),
     "is_alive": _same(),
@@ -158,7 +158,9 @@ _MEMBERS: dict[str, Verdict] = {
     "shards": _different(
         "all of the fleet's, as proxies: they take commands, and cannot be started or closed from here"
     ),
-    "start": _different("returns when deliveries are being consumed; shards may come and go meanwhile"),
+    "start": _different(
+        "returns when deliveries are being consumed, whether the shards are up or not: so StartedEvent says nothing of them"
+    ),
     "stream": _different(_WAITING),
     "subscribe": _different(_LISTENING),
     "token_id": _different("a token without an id raises ValueError when it is read, not when the bot is made"),

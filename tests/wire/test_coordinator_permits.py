@@ -11,7 +11,7 @@ import pytest
 from coordinator.identify_gate import IDENTIFY_SPACING_S, PERMIT_VALID_S
 from eventbus import messages
 from eventbus.errors import RemoteError
-from tests.wire.coordinator_rig import CoordinatorProcess, DiscordStandIn, HandWorker, Rig, rig
+from tests.wire.coordinator_rig import CoordinatorProcess, DiscordStandIn, HandWorker, Rig, rig, until
 
 
 async def holding(fleet: Rig, *shards: int) -> HandWorker:
@@ -41,6 +41,24 @@ async def test_all_buckets_identify_at_once(broker_url: str, namespace: str) -> 
         worker = await holding(fleet, *range(16))
         permits = await asyncio.gather(*(worker.identify(shard) for shard in range(16)))
         assert all(permit.granted for permit in permits)
+
+
+async def test_a_shard_whose_session_ended_recovers_under_its_next_holder_too(broker_url: str, namespace: str) -> None:
+    """The one that was told so was killed before it identified: nobody else knows that this is a recovery."""
+    async with rig(broker_url, namespace, DiscordStandIn(remaining=5)) as fleet:
+        await fleet.leader("--identify-reserve", "5")
+        worker = await holding(fleet, 0)
+        assert not (await worker.identify(0)).granted
+        ended = messages.Checkpoint(shard=0, fencing_token=worker.held[0].fencing_token, session=None)
+        record = messages.Checkpoints(worker_id="a", checkpoints=(ended,))
+        async with await aio_pika.connect(broker_url) as connection:
+            exchange = (await connection.channel()).default_exchange
+            await exchange.publish(aio_pika.Message(messages.encode(record)), worker.names.sessions)
+
+        async def is_granted() -> bool:
+            return (await worker.identify(0)).granted
+
+        await until(is_granted)
 
 
 async def test_without_the_lease_there_is_no_permit(broker_url: str, namespace: str) -> None:
