@@ -159,7 +159,8 @@ _MEMBERS: dict[str, Verdict] = {
         "all of the fleet's, as proxies: they take commands, and cannot be started or closed from here"
     ),
     "start": _different(
-        "returns when deliveries are being consumed, whether the shards are up or not: so StartedEvent says nothing of them"
+        "returns when deliveries are being consumed, whether the shards are up or not:"
+        " so StartedEvent says nothing of them"
     ),
     "stream": _different(_WAITING),
     "subscribe": _different(_LISTENING),
