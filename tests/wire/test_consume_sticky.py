@@ -121,8 +121,9 @@ async def test_who_gives_a_message_new_components_takes_it_over_and_who_edits_it
     assert [one["pid"] for one in clicks] == [sender] * 4
     heir = sender
     while heir == sender:
+        before = len(rig.recorded("sent"))
         await rig.say(f"edit {message_id}")
-        heir = (await rig.until_recorded("sent", count=len(rig.recorded("sent")) + 1))[-1]["pid"]
+        heir = (await rig.until_recorded("sent", count=before + 1))[-1]["pid"]
     await asyncio.sleep(TOLD_S)
     clicks = await click_each(rig, [message_id] * 4, first=200)
     assert [one["pid"] for one in clicks] == [heir] * 4
