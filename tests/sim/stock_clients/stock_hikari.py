@@ -32,9 +32,13 @@ async def run(token: str, rest_url: str) -> None:
     async def on_resumed(event: hikari.ShardResumedEvent) -> None:
         tell("resumed", shard=event.shard.id)
 
+    first_guild: asyncio.Future[hikari.GuildAvailableEvent] = asyncio.get_running_loop().create_future()
+
     @bot.listen()
     async def on_guild(event: hikari.GuildAvailableEvent) -> None:
         tell("guild", id=str(event.guild_id))
+        if not first_guild.done():
+            first_guild.set_result(event)
 
     @bot.listen()
     async def on_members(event: hikari.MemberChunkEvent) -> None:
@@ -49,8 +53,8 @@ async def run(token: str, rest_url: str) -> None:
         tell("interaction", id=str(event.interaction.id))
 
     await bot.start(check_for_updates=False)
-    guild = next(iter(bot.cache.get_guilds_view().values()))
-    channel = next(c for c in guild.get_channels().values() if isinstance(c, hikari.GuildTextChannel))
+    channels = (await first_guild).channels.values()  # READY, for which start waits, comes before any guild
+    channel = next(c for c in channels if isinstance(c, hikari.GuildTextChannel))
     tell("sent", id=str((await bot.rest.create_message(channel, "hello from hikari")).id))
     await asyncio.to_thread(sys.stdin.readline)
     await bot.close()
