@@ -175,17 +175,19 @@ class DeliveryPath:
 
     async def _outcome(self, delivery: Delivery, frame: Frame) -> Outcome | None:
         """What came of it here, or in the process that owns the component; None if that one is gone with it."""
-        if self._owners is not None and delivery.queue != self._quarantine:  # what may end its process ends this one
-            answerable_s = self._staleness.answerable_s(frame, time.time())
-            forwarded = await self._owners.forward(delivery, frame, begin_within_s=answerable_s)
-            if isinstance(forwarded, Outcome):
-                self._counters.forwarded += 1
-                return forwarded
-            if forwarded is NotForwarded.LOST:
-                return None
-            if forwarded is NotForwarded.LATE:  # its owner does not begin with it any more, for the same reason
-                self._count_stale(frame)
-                return Outcome()
+        is_isolated = delivery.queue == self._quarantine  # what may end its process ends this one
+        if self._owners is None or is_isolated or frame.dispatch.type != INTERACTION_CREATE:
+            return await self._handle_here(frame, delivery)
+        answerable_s = self._staleness.answerable_s(frame, time.time())
+        forwarded = await self._owners.forward(delivery, frame, begin_within_s=answerable_s)
+        if isinstance(forwarded, Outcome):
+            self._counters.forwarded += 1
+            return forwarded
+        if forwarded is NotForwarded.LOST:
+            return None
+        if forwarded is NotForwarded.LATE:  # its owner does not begin with it any more, for the same reason
+            self._count_stale(frame)
+            return Outcome()
         return await self._handle_here(frame, delivery)
 
     async def _handle_here(self, frame: Frame, delivery: Delivery | None = None) -> Outcome | None:

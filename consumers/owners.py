@@ -13,7 +13,6 @@ from consumers.owner_book import OwnerBook
 from consumers.owner_keys import keys_of
 from eventbus.amqp.owner_queue import OwnerQueue
 from eventbus.errors import BrokerLostError, UnroutableError
-from eventbus.names import INTERACTION_CREATE
 from eventbus.owner_messages import MAX_KEYS, ForwardHandled, Owned, OwnersRollCall
 
 if TYPE_CHECKING:
@@ -113,9 +112,7 @@ class Owners:
         return message_id in self._forwarding
 
     async def forward(self, delivery: Delivery, frame: Frame, *, begin_within_s: float) -> Outcome | NotForwarded:
-        """What came of it where it belongs, if that is another process, which has `begin_within_s` to begin with it."""
-        if frame.dispatch.type != INTERACTION_CREATE:
-            return NotForwarded.HERE
+        """What came of an interaction where it belongs, if in another process: that has `begin_within_s` to begin."""
         while owner := self._book.owner_of(keys_of(frame.payload), _now()):
             self._forwarding.add(frame.dispatch.message_id)
             try:

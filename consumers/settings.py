@@ -12,6 +12,7 @@ from consumers.event_types import EVENT_CLASSES, WITHOUT_EVENT
 from consumers.failure_policy import MAX_ATTEMPTS, OnError
 from consumers.limits import parse_limits
 from consumers.staleness import FIRST_ANSWER_S
+from eventbus.consumer_settings import drain_timeout_setting, entrypoint_dir_setting, group_setting, reload_setting
 from eventbus.group_layout import MAX_PARTITIONS, GroupLayout, Ordering
 from eventbus.settings import BotSettings, check_choice, check_name, setting
 
@@ -24,12 +25,7 @@ MAX_DELIVERIES = 20  # where the queue's own limit, the backstop, begins
 class GroupSettings(BotSettings):
     """What a bot in a consumer group needs."""
 
-    group: str = setting(
-        "main",
-        help="consumer group: the processes of one group share the work",
-        flags=["--group"],
-        env=["GW_GROUP"],
-    )
+    group: str = group_setting()
     prefetch: int = setting(
         100,
         help="deliveries that a process handles at once, in each lane",
@@ -90,14 +86,7 @@ class GroupSettings(BotSettings):
         env=["GW_MAX_AGE"],
         ge=0,
     )
-    drain_timeout_s: float = setting(
-        30.0,
-        help="seconds that running handlers get to end when the process stops",
-        flags=["--drain-timeout"],
-        env=["GW_DRAIN_TIMEOUT"],
-        ge=0,
-        le=3600,
-    )
+    drain_timeout_s: float = drain_timeout_setting()
 
     command_timeout_s: float = setting(
         15.0,
@@ -196,12 +185,7 @@ class ConsumerSettings(GroupSettings):
         flags=["--entrypoint", "-ep"],
         env=["GW_ENTRYPOINT", "ORCHESTRATOR_ENTRYPOINT"],
     )
-    entrypoint_dir: str | None = setting(
-        None,
-        help="folder put first on sys.path; the current one if not given",
-        flags=["--entrypoint-dir"],
-        env=["GW_ENTRYPOINT_DIR", "ORCHESTRATOR_ENTRYPOINT_DIR"],
-    )
+    entrypoint_dir: str | None = entrypoint_dir_setting()
     processes: int = setting(
         1,
         help="processes of this group to start and supervise; SIGUSR1 replaces them one by one",
@@ -211,12 +195,7 @@ class ConsumerSettings(GroupSettings):
         le=MAX_PROCESSES,
     )
 
-    reload: bool = setting(
-        False,
-        help="for development: drain and start the handlers anew when a Python file below their folder changes",
-        flags=["--reload"],
-        env=["GW_RELOAD"],
-    )
+    reload: bool = reload_setting()
 
     def environment(self, **changes: object) -> dict[str, str]:
         """The environment that gives another process these settings, with `changes` to some fields."""

@@ -50,11 +50,9 @@ class Staleness:
         return None
 
     def answerable_s(self, frame: Frame, now: float) -> float:
-        """How long it can still be answered by whoever begins with it; at least SHORTEST_S."""
-        made_at = frame.interaction_made_at
-        if made_at is None:
-            return self._longest_s(frame)
-        return max(SHORTEST_S, self._longest_s(frame) - (now - made_at - min(self._lags, default=0.0)))
+        """How long an interaction can still be answered by whoever begins with it; at least SHORTEST_S."""
+        age_s = (frame.interaction_age_s(now) or 0.0) - min(self._lags, default=0.0)
+        return max(SHORTEST_S, self._longest_s(frame) - age_s)
 
     def _interaction_age_s(self, frame: Frame, made_at: float, now: float) -> float:
         if not frame.dispatch.replayed and frame.dispatch.attempt == 1:  # a copy has its time without the fraction

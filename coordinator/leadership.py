@@ -8,6 +8,8 @@ from __future__ import annotations
 from enum import Enum
 
 LEARN_S = 1.0
+FIRST_TERM_S = 5.0
+"""Who leads so soon in a namespace that it found empty leads first, also on a slow machine."""
 # Workers come back from a lost broker with a back-off of up to 5 s.
 LEARN_AFTER_LOSS_S = 6.0
 
@@ -64,9 +66,10 @@ class Leadership:
         """We do not lead after all: the next delivery begins anew."""
         self.phase = Phase.STAND_BY
 
-    def began_within(self, limit_s: float) -> bool:
-        """Whether we began to lead at most `limit_s` after the process's first and only connect."""
-        return self._connect_count == 1 and self.began_at - self._connected_at <= limit_s
+    @property
+    def began_at_once(self) -> bool:
+        """Whether we began to lead at most FIRST_TERM_S after the process's first and only connect."""
+        return self._connect_count == 1 and self.began_at - self._connected_at <= FIRST_TERM_S
 
     def try_to_lead(self, now: float, *, is_every_shard_held: bool, is_count_doubtful: bool = False) -> bool:
         """End learning if it is time; after a loss of the broker, holders get the time to come back.

@@ -19,7 +19,7 @@ from coordinator.fleet_state import (
     shard_statuses,
     worker_statuses,
 )
-from coordinator.leadership import LEARN_S, Leadership, Phase
+from coordinator.leadership import Leadership, Phase
 from coordinator.lease_table import LEARN_RETRY_S, LeaseTable
 from coordinator.news import News
 from coordinator.permits import IdentifyPermits
@@ -124,7 +124,7 @@ class CoordinatorService:
             raise NotReadyError("the coordinator reads what its predecessors wrote: ask again", retry_after_s=1.0)
 
     async def _begin_to_lead(self) -> None:
-        is_first = self._is_new_fleet and self._leadership.began_within(LEARN_S)
+        is_first = self._is_new_fleet and self._leadership.began_at_once
         self._permits.lead(is_told=is_first or self._stream_log.has_predecessor)
         if self._is_stale:
             # Another one may have led since we knew: every worker registers again with all that it holds.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from eventbus import logs
-from eventbus.errors import ConfigurationError, RelayError
+from eventbus.errors import EXIT_INTERRUPTED, ConfigurationError, RelayError
 from eventbus.parent import is_supervised
 from eventbus.proxies import proxy_passwords
 
@@ -78,6 +78,12 @@ async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T
     finally:
         stopping.cancel()
         await end_tasks([working])
+
+
+def end_if_stopped(stop: asyncio.Event) -> None:
+    """Raises SystemExit, with the exit code of an interrupted command, if `stop` is set."""
+    if stop.is_set():
+        raise SystemExit(EXIT_INTERRUPTED)
 
 
 async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import typer
@@ -14,9 +14,8 @@ from eventbus.amqp.broker import Broker
 from eventbus.amqp.link import Link
 from eventbus.amqp.rpc import RpcClient
 from eventbus.coordinator_client import CoordinatorClient
-from eventbus.errors import EXIT_INTERRUPTED
 from eventbus.names import Names
-from eventbus.process import run_process, unless_stopped
+from eventbus.process import end_if_stopped, run_process, unless_stopped
 from eventbus.settings import command, run_command, setting
 from ops.ctl_dead import dead_app
 from ops.ctl_fleet import add_fleet_commands
@@ -24,7 +23,6 @@ from ops.ctl_settings import CtlSettings
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Coroutine
 
     from eventbus.messages import FleetState
 
@@ -37,15 +35,15 @@ class StateSettings(CtlSettings):
 
 def _state(settings: StateSettings) -> None:
     """Show the shards, who holds them, and the identify budget. Exit code 1 if no coordinator answers."""
-    run_process("gw-ctl", settings, lambda stop: _unless_stopped(stop, _show_state(settings)))
+
+    async def work(stop: asyncio.Event) -> None:
+        await unless_stopped(stop, _show_state(settings))
+        end_if_stopped(stop)
+
+    run_process("gw-ctl", settings, work)
 
 
-async def _unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, bool]) -> None:
-    if await unless_stopped(stop, work) is None:
-        raise SystemExit(EXIT_INTERRUPTED)
-
-
-async def _show_state(settings: StateSettings) -> bool:
+async def _show_state(settings: StateSettings) -> None:
     link = Link(Broker.from_settings(settings), name="gw-ctl")
     coordinator = CoordinatorClient(RpcClient(link), Names(settings.namespace))
     await link.open(timeout_s=settings.connect_timeout_s)
@@ -58,7 +56,6 @@ async def _show_state(settings: StateSettings) -> bool:
         sys.stdout.buffer.write(orjson.dumps(state.model_dump(mode="json")) + b"\n")
     else:
         _print_tables(state)
-    return True
 
 
 def _print_tables(state: FleetState) -> None:

@@ -13,9 +13,9 @@ import typer
 from eventbus.amqp.broker import Broker
 from eventbus.amqp.dead_letters import DeadLetterReader
 from eventbus.amqp.link import Link
-from eventbus.errors import EXIT_INTERRUPTED, ConfigurationError, RelayError
+from eventbus.errors import ConfigurationError, RelayError
 from eventbus.names import Names
-from eventbus.process import run_process, unless_stopped
+from eventbus.process import end_if_stopped, run_process, unless_stopped
 from eventbus.settings import build, command
 from ops.letter_choice import LetterChoice, check_message_id
 from ops.letter_print import as_full_record, as_record, plain, print_json, print_letter, print_letters
@@ -43,7 +43,7 @@ class _Visit:
     async def __aenter__(self) -> _Visit:
         opening = self._link.open(timeout_s=self._settings.connect_timeout_s)
         await unless_stopped(self._stop, opening)
-        self._leave_if_stopped()
+        end_if_stopped(self._stop)
         try:
             await self.reader.__aenter__()
         except BaseException:
@@ -70,10 +70,6 @@ class _Visit:
                 if limit is not None and found >= limit:
                     return
 
-    def _leave_if_stopped(self) -> None:
-        if self._stop.is_set():
-            raise SystemExit(EXIT_INTERRUPTED)
-
 
 def _list(settings: ListSettings) -> None:
     """List dead letters, oldest first; they all stay, in their order."""
@@ -88,7 +84,7 @@ def _list(settings: ListSettings) -> None:
             print_json({"group": settings.group, "count": visit.reader.count, "letters": records})
         else:
             print_letters(settings.group, visit.reader.count, letters, now)
-        _end_if_stopped(stop)
+        end_if_stopped(stop)
 
     run_process(NAME, settings, work)
 
@@ -106,7 +102,7 @@ def _show(settings: DeadSettings, message_ids: Sequence[str]) -> None:
                 print_json(as_full_record(letter, now))
             else:
                 print_letter(letter, now)
-        _end_if_stopped(stop)
+        end_if_stopped(stop)
         _refuse_missing(choice, [letter.message_id for letter in letters], settings.group)
 
     run_process(NAME, settings, work)
@@ -132,7 +128,7 @@ def _retry(settings: RetrySettings, message_ids: Sequence[str]) -> None:
             except RelayError as error:
                 raise RelayError(f"{len(sent)} letters were sent again; then: {error}. Run it again") from error
         _report(settings, "sent", len(sent), visit.reader.count - len(sent), kept)
-        _end_if_stopped(stop)
+        end_if_stopped(stop)
         _refuse_missing(choice, [*sent, *(message_id for message_id, _ in kept)], settings.group)
         if kept:
             raise SystemExit(RelayError.exit_code)
@@ -152,7 +148,7 @@ def _purge(settings: PurgeSettings, message_ids: Sequence[str]) -> None:
                 await held.ack()
                 purged.append(held.letter.message_id)
         _report(settings, "purged", len(purged), visit.reader.count - len(purged), [])
-        _end_if_stopped(stop)
+        end_if_stopped(stop)
         _refuse_missing(choice, purged, settings.group)
 
     run_process(NAME, settings, work)
@@ -172,7 +168,7 @@ def _confirm(settings: ChosenSettings, choice: LetterChoice, verb: str, adverb: 
                 meant.append(len([1 async for _ in visit.letters(choice, limit)]))
             else:
                 meant.append(min(visit.reader.count, limit or visit.reader.count))
-        _end_if_stopped(stop)
+        end_if_stopped(stop)
 
     run_process(NAME, settings, count)
     if meant[0] and not typer.confirm(f"{verb} {meant[0]} dead letters of group {settings.group} {adverb}?", err=True):
@@ -194,11 +190,6 @@ def _refuse_missing(choice: LetterChoice, found: Sequence[str | None], group: st
     missing = sorted(choice.message_ids.difference(found))
     if missing:
         raise RelayError(f"group {group!r} has no such dead letter: {', '.join(missing)}")
-
-
-def _end_if_stopped(stop: asyncio.Event) -> None:
-    if stop.is_set():
-        raise SystemExit(EXIT_INTERRUPTED)
 
 
 def _with_message_ids(

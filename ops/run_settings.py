@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import SecretStr, ValidationInfo, field_validator, model_validator
 
+from eventbus.consumer_settings import drain_timeout_setting, entrypoint_dir_setting, group_setting, reload_setting
 from eventbus.settings import BotSettings, check_name, setting
 
 SIMULATOR_TOKEN = "NDE5NDMwNDAwMDAwNzY5MjMy.simulated.bot-token"  # noqa: S105 - for gw-sim, no secret
@@ -35,12 +36,7 @@ class RunSettings(BotSettings):
         shown_default="needed, but with --process-count 0",
         pattern=r"^[^:\s]+:[^:\s]+$",
     )
-    entrypoint_dir: Path | None = setting(
-        None,
-        help="folder put first on sys.path; the current one if not given",
-        flags=["--entrypoint-dir"],
-        env=["GW_ENTRYPOINT_DIR", "ORCHESTRATOR_ENTRYPOINT_DIR"],
-    )
+    entrypoint_dir: Path | None = entrypoint_dir_setting()
     intents: str | None = setting(
         None,
         help="gateway intents: a number, or names such as GUILDS|GUILD_MESSAGES",
@@ -56,9 +52,7 @@ class RunSettings(BotSettings):
         ge=1,
         le=100_000,
     )
-    group: str = setting(
-        "main", help="consumer group: the processes of one group share the work", flags=["--group"], env=["GW_GROUP"]
-    )
+    group: str = group_setting()
     process_count: int = setting(
         os.cpu_count() or 1,
         help="consumer processes; 0 runs the others only: coordinator and gateway workers",
@@ -71,20 +65,8 @@ class RunSettings(BotSettings):
     worker_count: int = setting(
         1, help="gateway workers", flags=["--worker-count"], env=["GW_WORKER_COUNT"], ge=1, le=1000
     )
-    reload: bool = setting(
-        False,
-        help="for development: drain and start the handlers anew when a Python file below their folder changes",
-        flags=["--reload"],
-        env=["GW_RELOAD"],
-    )
-    drain_timeout_s: float = setting(
-        30.0,
-        help="seconds that running handlers get to end when the process stops",
-        flags=["--drain-timeout"],
-        env=["GW_DRAIN_TIMEOUT"],
-        ge=0,
-        le=3600,
-    )
+    reload: bool = reload_setting()
+    drain_timeout_s: float = drain_timeout_setting()
     data_dir: Path = setting(
         Path(DATA_DIR),
         help="folder of the private RabbitMQ node that runs if AMQP_URL is not set",

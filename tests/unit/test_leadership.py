@@ -93,4 +93,4 @@ def test_only_the_process_that_leads_right_after_its_first_connect_can_be_the_fi
     begin(at_once, 0.5)
     begin(later, 60.0)
     begin(again, 0.5)
-    assert [one.began_within(LEARN_S) for one in (at_once, later, again)] == [True, False, False]
+    assert [one.began_at_once for one in (at_once, later, again)] == [True, False, False]

@@ -190,9 +190,15 @@ class HandWorker:
             messages.Release(worker_id=self.id, shard=shard, fencing_token=token, session=session), messages.Done
         )
 
-    async def identify(self, shard: int, *, recovery: bool = False) -> messages.IdentifyPermit:
+    async def identify(
+        self, shard: int, *, recovery: bool = False, valid_s: float = messages.PERMIT_VALID_S
+    ) -> messages.IdentifyPermit:
         request = messages.IdentifyRequest(
-            worker_id=self.id, shard=shard, fencing_token=self.held[shard].fencing_token, recovery=recovery
+            worker_id=self.id,
+            shard=shard,
+            fencing_token=self.held[shard].fencing_token,
+            recovery=recovery,
+            valid_s=valid_s,
         )
         return await self.coordinator.call(request, messages.IdentifyPermit)
 

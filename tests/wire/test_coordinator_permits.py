@@ -8,7 +8,7 @@ import signal
 import aio_pika
 import pytest
 
-from coordinator.identify_gate import IDENTIFY_SPACING_S, PERMIT_VALID_S
+from coordinator.identify_gate import IDENTIFY_SPACING_S, LONGEST_SPACING_S
 from eventbus import messages
 from eventbus.errors import RemoteError
 from tests.wire.coordinator_rig import CoordinatorProcess, DiscordStandIn, HandWorker, Rig, rig, until
@@ -27,12 +27,28 @@ async def test_a_new_fleet_identifies_at_once_and_then_one_spacing_apart(broker_
         worker = await holding(fleet, 0, 1)
         first = await worker.identify(0)
         assert first.granted
-        assert first.valid_s == PERMIT_VALID_S
+        assert first.valid_s == messages.PERMIT_VALID_S
         second = await worker.identify(1)
         assert not second.granted
         assert IDENTIFY_SPACING_S - 1 < second.retry_after_s <= IDENTIFY_SPACING_S
         await asyncio.sleep(second.retry_after_s)
         assert (await worker.identify(1)).granted
+
+
+async def test_a_permit_that_lasts_longer_keeps_its_bucket_closed_longer(broker_url: str, namespace: str) -> None:
+    """For a worker whose way to the coordinator is slow."""
+    async with rig(broker_url, namespace) as fleet:
+        await fleet.leader()
+        worker = await holding(fleet, 0, 1)
+        asked_at = asyncio.get_running_loop().time()
+        permit = await worker.identify(0, valid_s=messages.MAX_PERMIT_VALID_S)
+        assert permit.granted
+        assert permit.valid_s == messages.MAX_PERMIT_VALID_S
+        second = await worker.identify(1)
+        assert not second.granted
+        opens_at = asyncio.get_running_loop().time() + second.retry_after_s
+        assert opens_at > asked_at + LONGEST_SPACING_S - 0.1  # what the wire rounds off
+        assert second.retry_after_s <= LONGEST_SPACING_S
 
 
 async def test_all_buckets_identify_at_once(broker_url: str, namespace: str) -> None:

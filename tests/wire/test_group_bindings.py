@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import aio_pika
 import pytest
 from aio_pika.exceptions import PublishError
 
-from eventbus.amqp import group_queues
 from eventbus.amqp.broker import Broker
-from eventbus.amqp.group_queues import GroupQueues
+from eventbus.amqp.group_queues import ALONE_S, GroupQueues
 from eventbus.amqp.link import DeliveryLink
 
 if TYPE_CHECKING:
@@ -38,6 +36,11 @@ class Member:
     async def open(self) -> Member:
         await self.link.open(timeout_s=60)
         return self
+
+    def pass_ten_minutes(self) -> None:
+        """As if they had passed since it was found to be alone, if it was."""
+        if self.queues._alone_since is not None:  # noqa: SLF001 - nobody waits ten minutes
+            self.queues._alone_since -= ALONE_S  # noqa: SLF001
 
 
 class World:
@@ -74,53 +77,44 @@ async def world(broker_url: str, names: Names, observer: AbstractChannel) -> Asy
     await observer.queue_delete(names.dead(GROUP))
 
 
-async def test_what_was_wanted_stays_until_the_process_was_long_alone(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(group_queues, "ALONE_S", 0.3)
+async def test_what_was_wanted_stays_until_the_process_was_long_alone(world: World) -> None:
     member = await world.member(OWN, FOREIGN)
     other = await world.member(OWN)
     await member.queues.sync()
     member.wanted = frozenset({OWN})
-    await asyncio.sleep(0.4)
+    member.pass_ten_minutes()
     await member.queues.sync()
     assert await world.is_bound(FOREIGN)  # the other one may want it
     await other.link.close()
     await member.queues.sync()
     assert await world.is_bound(FOREIGN)  # whoever wants it may be starting again
-    await asyncio.sleep(0.4)
+    member.pass_ten_minutes()
     await member.queues.sync()
     assert not await world.is_bound(FOREIGN)
     assert await world.is_bound(OWN)
 
 
-async def test_what_an_earlier_release_listened_to_goes_the_same_way(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_an_earlier_release_listened_to_goes_the_same_way(world: World) -> None:
     former = await world.member(OWN, FOREIGN)
     await former.link.close()
-    monkeypatch.setattr(group_queues, "ALONE_S", 0.3)
     member = await world.member(OWN)
     member.queues.note_unwanted(FOREIGN)
     await member.queues.sync()
     assert await world.is_bound(FOREIGN)
-    await asyncio.sleep(0.4)
+    member.pass_ten_minutes()
     await member.queues.sync()
     assert not await world.is_bound(FOREIGN)
 
 
-async def test_a_process_that_is_the_first_after_an_outage_unbinds_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_process_that_is_the_first_after_an_outage_unbinds_nothing(world: World) -> None:
     """The others may only be slower: what they want would be dropped until they are back."""
-    monkeypatch.setattr(group_queues, "ALONE_S", 0.3)
     first = await world.member(OWN)
     first.queues.note_unwanted(FOREIGN)
+    await first.queues.sync()  # alone from here on
     second = await world.member(OWN, FOREIGN)
-    await first.queues.sync()
-    await asyncio.sleep(0.4)
     await second.link.close()
     await first.link.close()
+    first.pass_ten_minutes()
     await first.link.open(timeout_s=60)
     assert await world.is_bound(FOREIGN)
     await first.queues.sync()
