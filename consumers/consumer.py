@@ -47,7 +47,7 @@ from eventbus.errors import ConfigurationError, RelayError
 from eventbus.group_layout import Ordering
 from eventbus.messages import ExchangeRestored
 from eventbus.names import Names
-from eventbus.process import end_tasks
+from eventbus.process import end_tasks, unless_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -228,7 +228,8 @@ class Consumer:
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             await self._connect(tasks)
-            await self._dispatch_bounded(self._parts.event_factory.deserialize_starting_event(), None)
+            starting = self._parts.event_factory.deserialize_starting_event()
+            await unless_stopped(self._stopping, self._dispatch_bounded(starting, None))
             if not self._stopping.is_set():
                 await self._tell_of_the_start()
             if not self._stopping.is_set():

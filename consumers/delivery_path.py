@@ -178,7 +178,7 @@ class DeliveryPath:
         is_isolated = delivery.queue == self._quarantine  # what may end its process ends this one
         if self._owners is None or is_isolated or frame.dispatch.type != INTERACTION_CREATE:
             return await self._handle_here(frame, delivery)
-        answerable_s = self._staleness.answerable_s(frame, time.time())
+        answerable_s = None if frame.sent_again else self._staleness.answerable_s(frame, time.time())
         forwarded = await self._owners.forward(delivery, frame, begin_within_s=answerable_s)
         if isinstance(forwarded, Outcome):
             self._counters.forwarded += 1

@@ -111,8 +111,13 @@ class Owners:
         """Whether another process handles that dispatch for this one."""
         return message_id in self._forwarding
 
-    async def forward(self, delivery: Delivery, frame: Frame, *, begin_within_s: float) -> Outcome | NotForwarded:
-        """What came of an interaction where it belongs, if in another process: that has `begin_within_s` to begin."""
+    async def forward(
+        self, delivery: Delivery, frame: Frame, *, begin_within_s: float | None
+    ) -> Outcome | NotForwarded:
+        """What came of an interaction where it belongs, if in another process: that has `begin_within_s` to begin.
+
+        None: as long as it lives.
+        """
         while owner := self._book.owner_of(keys_of(frame.payload), _now()):
             self._forwarding.add(frame.dispatch.message_id)
             try:
@@ -140,7 +145,8 @@ class Owners:
         if owner not in self._late and len(self._late) < MAX_WAITING:
             self._late.add(owner)
             sentence = (
-                "a process does not begin with the clicks on its own components in time: its event loop is blocked"
+                "a process does not begin with the clicks on its own components in time: its event loop is blocked,"
+                " or as many run there as --limit allows"
             )
             _log.warning(sentence, extra={"action": "owner_late", "owner": owner})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -15,6 +16,8 @@ from eventbus.parent import PARENT_PID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_log = logging.getLogger(__name__)
 
 ANSWER_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
@@ -29,10 +32,14 @@ class ForkedProcess:
         self._told_fd = told_fd
         self._loop = asyncio.get_running_loop()
         self._code: asyncio.Future[int] = self._loop.create_future()
+        self._has_ended = False
+        self._pid_fd = -1
         try:
             self._pid_fd = os.pidfd_open(pid)
-        except OSError:  # it has ended already
-            self._pid_fd = -1
+        except ProcessLookupError:
+            self._has_ended = True
+        except OSError as error:  # an old kernel, or no more files: its id has to do
+            _log.debug("no pidfd", extra={"action": "no_pidfd", "pid": pid, "reason": str(error)})
         self._loop.add_reader(told_fd, self._on_told)
 
     def _on_told(self) -> None:
@@ -59,9 +66,13 @@ class ForkedProcess:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if it is still there."""
-        if not self._code.done() and self._pid_fd >= 0:  # else it has ended, and another may have its number
-            with contextlib.suppress(ProcessLookupError):
+        if self._code.done() or self._has_ended:  # another may have its id
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if self._pid_fd >= 0:
                 signal.pidfd_send_signal(self._pid_fd, number)
+            else:
+                os.kill(self.pid, number)
 
 
 class Preloaded:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import hikari
 
+from eventbus.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,6 +26,8 @@ async def serve(
     """Start the bot with `options`; `on_ready()` when it consumes; until `stop` or its own end. Raises RelayError."""
     if stop.is_set():
         return
+    if bot.is_alive:
+        raise ConfigurationError("the bot was started before its time: the entrypoint is only to set it up")
     closer = asyncio.create_task(_close_on(stop, bot), name="close on a signal")
     try:
         await bot.start(**options)

@@ -22,6 +22,7 @@ class CheckpointBook:
         self._newest: dict[int, Checkpoint] = {}
         self._writers: dict[int, str] = {}
         self._told: set[int] = set()
+        self._ended: set[int] = set()
         self.highest_token = 0
 
     def learn(self, checkpoint: Checkpoint, writer: str) -> None:
@@ -32,10 +33,18 @@ class CheckpointBook:
         """
         known = self._newest.get(checkpoint.shard)
         if known is None or (checkpoint.fencing_token >= known.fencing_token and not _is_behind(checkpoint, known)):
+            self._note_end(checkpoint, known)
             self._newest[checkpoint.shard] = checkpoint
             self._writers[checkpoint.shard] = writer
             self._told.add(checkpoint.shard)
             self.highest_token = max(self.highest_token, checkpoint.fencing_token)
+
+    def _note_end(self, checkpoint: Checkpoint, known: Checkpoint | None) -> None:
+        """A lease that had a session and has none was told so by Discord; one that begins without has not begun it."""
+        if checkpoint.session is not None:
+            self._ended.discard(checkpoint.shard)
+        elif known is not None and known.session is not None and known.fencing_token == checkpoint.fencing_token:
+            self._ended.add(checkpoint.shard)
 
     def note_loss(self) -> None:
         """Checkpoints may have been missed."""
@@ -51,9 +60,8 @@ class CheckpointBook:
         return 0 if known is None else known.fencing_token
 
     def has_ended(self, shard: int) -> bool:
-        """Whether the shard had a session, and Discord ended it."""
-        known = self._newest.get(shard)
-        return known is not None and known.session is None
+        """Whether Discord ended the shard's session, and it has no new one yet."""
+        return shard in self._ended
 
     def has_session_of_another_count(self, shard_count: int) -> bool:
         """Whether some shard's session is of a fleet with another shard count."""

@@ -33,9 +33,10 @@ def tie_to_parent(name: str) -> bool:
     return True
 
 
-def is_supervised() -> bool:
+def take_supervision() -> bool:
     """Whether the one who started this process sees to its end, so that another SIGTERM says nothing new.
 
-    A service manager sends SIGTERM to each process of a service, and the supervisor among them passes it on.
+    A service manager sends SIGTERM to each process of a service, and the supervisor among them passes it on. What this
+    process starts itself has no part in it: the environment says so no longer.
     """
-    return SUPERVISED in os.environ
+    return os.environ.pop(SUPERVISED, None) is not None

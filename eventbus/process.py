@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from eventbus import logs
 from eventbus.errors import EXIT_INTERRUPTED, ConfigurationError, RelayError
-from eventbus.parent import is_supervised
+from eventbus.parent import take_supervision
 from eventbus.proxies import proxy_passwords
 
 if TYPE_CHECKING:
@@ -105,18 +105,22 @@ def _leaves(group: BaseExceptionGroup[RelayError]) -> list[RelayError]:
 
 async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     stop = asyncio.Event()
+    is_supervised = take_supervision()
+
+    def on_signal(number: signal.Signals) -> None:
+        if number is signal.SIGTERM and is_supervised and stop.is_set():
+            return  # a supervisor and a service manager both send it
+        take_signal(number, stop)
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, take_signal, number, stop)
+        loop.add_signal_handler(number, on_signal, number)
     await main(stop)
 
 
 def take_signal(number: signal.Signals, stop: asyncio.Event) -> None:
-    """Set `stop`, or leave at once if it is set: not by a SIGTERM that a supervisor and a service manager both send."""
+    """Set `stop`, or leave at once if it is set."""
     if stop.is_set():
-        if number is signal.SIGTERM and is_supervised():
-            return
         _log.warning("second signal: leaving at once", extra={"action": "forced"})
         os._exit(128 + number)
     _log.info("signal: draining", extra={"action": "drain", "signal": number.name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
@@ -21,13 +22,15 @@ def is_proxied(url: str) -> bool:
 
 
 def proxy_passwords() -> tuple[str, ...]:
-    """The passwords in the URLs of the environment's proxies, as they stand there and as they are meant."""
+    """The passwords in the URLs of the environment's proxies: as they stand there, are meant, and are sent."""
     found = []
     for url in getproxies().values():
         try:
-            password = urlsplit(url).password
+            parts = urlsplit(url)
         except ValueError:
             continue
-        if password:
-            found += [password, unquote(password)]
+        if parts.password:
+            plain = unquote(parts.password)
+            login = f"{unquote(parts.username or '')}:{plain}".encode("latin-1", "replace")  # as aiohttp encodes it
+            found += [parts.password, plain, base64.b64encode(login).decode()]
     return tuple(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import SecretStr, ValidationInfo, field_validator, model_validator
 
@@ -15,6 +15,16 @@ SIMULATOR_TOKEN = "NDE5NDMwNDAwMDAwNzY5MjMy.simulated.bot-token"  # noqa: S105 -
 DATA_DIR = ".run"
 BROKER_FOLDER = "broker"  # of the private node, in the data folder
 _UNSET = SecretStr("unset")
+
+
+def data_dir_setting() -> Any:  # noqa: ANN401 - as `setting`
+    """Where `gw-run` keeps what it needs, and where `gw-ctl` looks for it."""
+    return setting(
+        Path(DATA_DIR),
+        help="folder of the private RabbitMQ node that runs if AMQP_URL is not set",
+        flags=["--data-dir"],
+        env=["GW_DATA_DIR"],
+    )
 
 
 class RunSettings(BotSettings):
@@ -67,12 +77,7 @@ class RunSettings(BotSettings):
     )
     reload: bool = reload_setting()
     drain_timeout_s: float = drain_timeout_setting()
-    data_dir: Path = setting(
-        Path(DATA_DIR),
-        help="folder of the private RabbitMQ node that runs if AMQP_URL is not set",
-        flags=["--data-dir"],
-        env=["GW_DATA_DIR"],
-    )
+    data_dir: Path = data_dir_setting()
     sim: bool = setting(False, help="a simulated Discord in the place of the real one", flags=["--sim"], env=["GW_SIM"])
     sim_rate: float = setting(
         5.0, help="dispatches per second and shard with --sim", flags=["--sim-rate"], env=["GW_SIM_RATE"], ge=0

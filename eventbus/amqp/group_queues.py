@@ -51,7 +51,7 @@ class GroupQueues:
 
     `wanted()` gives the event types to bind; `take(lane, delivery)` is called for every delivery, in order, and must
     not block. The processes of a group share the bindings, and one does not know what another wants: a type that is not
-    wanted, or no longer, is unbound by a process that has been the only one of its group for ALONE_S.
+    wanted, or no longer, for ALONE_S, is unbound by a process that has been the only one of its group for as long.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class GroupQueues:
         self._connection: ConsumeConnection | None = None
         self._consumptions: list[Consumption] = []
         self._bound: frozenset[str] = frozenset()
-        self._unwanted: set[str] = set()
+        self._unwanted: dict[str, float] = {}
         self._alone_since: float | None = None
         self._is_stopped = False
         link.on_connect(self._set_up)
@@ -99,7 +99,7 @@ class GroupQueues:
     def note_unwanted(self, event_type: str) -> None:
         """Deliveries come of a type that nobody here wants. Of no end of types, only some are looked after."""
         if len(self._unwanted) < MOST_UNWANTED:
-            self._unwanted.add(event_type)
+            self._unwanted.setdefault(event_type, asyncio.get_running_loop().time())
 
     async def sync(self, *, again: bool = False) -> None:
         """Bind what came to be wanted, or `again` all that is; unbind what is no longer.
@@ -157,7 +157,9 @@ class GroupQueues:
         await self._place(connection, again=again)
         for event_type in coming:  # without waiting for answers: a busy process would take many seconds
             self._bind_unanswered(connection, event_type)
-        self._unwanted = (self._unwanted | self._bound) - wanted
+        now = asyncio.get_running_loop().time()
+        unwanted = (self._unwanted.keys() | self._bound) - wanted
+        self._unwanted = {event_type: self._unwanted.get(event_type, now) for event_type in unwanted}
         if await self._was_long_alone(connection):
             await self._unbind_unwanted(connection)
         if coming:  # the answer to this one comes behind all others, or their refusal does
@@ -202,15 +204,19 @@ class GroupQueues:
         return self._alone_since is not None and now - self._alone_since >= ALONE_S
 
     async def _unbind_unwanted(self, connection: ConsumeConnection) -> None:
-        """As long as no other process of the group runs, which might want them."""
-        for event_type in sorted(self._unwanted):
+        """Those that were so for long, as long as no other process of the group runs, which might want them.
+
+        One may have run between two looks, and may be starting again.
+        """
+        noted_by = asyncio.get_running_loop().time() - ALONE_S
+        for event_type in sorted(event_type for event_type, since in self._unwanted.items() if since <= noted_by):
             if await self._layout.process_count(connection) > 1:
                 return
             await self._unbind(connection, event_type)
             if await self._layout.process_count(connection) > 1:  # one came just now, and may have bound it before
                 self._bind_unanswered(connection, event_type)
                 return
-            self._unwanted.discard(event_type)
+            del self._unwanted[event_type]
 
     async def _unbind(self, connection: ConsumeConnection, event_type: str) -> None:
         exchange, partitions = self._names.event(event_type), self._partitions_of(event_type)

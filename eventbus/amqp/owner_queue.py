@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import secrets
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 WATCH_INTERVAL_S = 0.25
+GRACE_S = 1.0
+"""An owner tells half a second later that it has begun; and if this process was late itself, the answer is here."""
 BIND_EVERY = 240
 """So many looks apart it is bound again: a binding goes with an exchange that is deleted, and nobody tells."""
 
@@ -160,12 +163,12 @@ class OwnerQueue:
         return True
 
     async def forward(
-        self, delivery: Delivery, owner: str, *, begin_within_s: float
+        self, delivery: Delivery, owner: str, *, begin_within_s: float | None
     ) -> owner_messages.ForwardReply | None:
         """Have `owner` handle it, and wait for what came of it; None if the owner may have had it, and is gone.
 
         Raises UnroutableError: the owner is gone and never had it; BrokerLostError: nobody knows; TimeoutError: the
-        owner has not begun for so long.
+        owner has not begun for so long, and now takes it for too old, too.
         """
         correlation_id = uuid.uuid4().hex
         loop = asyncio.get_running_loop()
@@ -177,8 +180,7 @@ class OwnerQueue:
         message.reply_to, message.correlation_id = self.name, correlation_id
         try:
             await self._store.store(message, routing_key=owner)
-            async with asyncio.timeout(begin_within_s):
-                await forward.begun.wait()
+            await _begun(forward.begun, begin_within_s)
             return await forward.reply
         finally:
             del self._forwards[correlation_id]
@@ -213,3 +215,13 @@ class OwnerQueue:
             if not forward.reply.done():
                 forward.reply.set_result(None)
                 forward.begun.set()
+
+
+async def _begun(begun: asyncio.Event, within_s: float | None) -> None:
+    """Raises TimeoutError if it has not `within_s` and GRACE_S, which the event loop has to run through."""
+    for timeout_s in (within_s, GRACE_S):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await begun.wait()
+                return
+    raise TimeoutError

@@ -67,6 +67,8 @@ def test_one_ctrl_c_drains_all_and_leaves_nothing_behind(running: subprocess.Pop
     lines_until(running, "connected", count=3)
     state = in_another_shell("gw-ctl state --json", tmp_path)  # finds the private broker of its folder
     assert [shard["shard"] for shard in json.loads(state.stdout)["shards"]] == [0, 1, 2], state.stderr
+    elsewhere = in_another_shell(f"gw-ctl state --data-dir {tmp_path / '.run'}", tmp_path.parent)
+    assert elsewhere.returncode == 0, elsewhere.stderr
     before = descendants(running.pid)
     running.send_signal(signal.SIGINT)
     rest = running.communicate(timeout=60)[0]

@@ -65,6 +65,28 @@ def test_a_session_that_has_ended_is_an_identify() -> None:
     assert ended.token_of(0) == 7
 
 
+def test_a_lease_that_has_not_begun_a_session_has_not_ended_one() -> None:
+    """Workers write a checkpoint of each shard that they hold: such an identify is no recovery."""
+    fresh = Checkpoint(shard=0, fencing_token=7, session=None)
+    without_the_former = Checkpoint(shard=1, fencing_token=8, session=None)  # of other intents
+    found = book(fresh, fresh, Checkpoint(shard=1, fencing_token=7, session=session()), without_the_former)
+
+    assert not found.has_ended(0)
+    assert not found.has_ended(1)
+    assert not found.has_ended(2)
+
+
+def test_a_session_that_ended_has_ended_for_later_holders_too_until_there_is_a_new_one() -> None:
+    found = book(
+        Checkpoint(shard=0, fencing_token=7, session=session()), Checkpoint(shard=0, fencing_token=7, session=None)
+    )
+    assert found.has_ended(0)
+    found.learn(Checkpoint(shard=0, fencing_token=8, session=None), "w")
+    assert found.has_ended(0)
+    found.learn(Checkpoint(shard=0, fencing_token=8, session=session("new")), "w")
+    assert not found.has_ended(0)
+
+
 def test_an_earlier_checkpoint_of_the_same_session_that_is_written_again_changes_nothing() -> None:
     found = book(
         Checkpoint(shard=0, fencing_token=7, session=session(seq=50)),

@@ -49,10 +49,15 @@ def setup(bot: Bot) -> None:
         record("end", content=content)
 
 
+async def starts(bot: Bot) -> None:
+    await bot.start()
+
+
 async def on_lifetime(event: hikari.Event) -> None:
     assert isinstance(event.app, Bot)
     me = event.app.get_me()
-    record(type(event).__name__, me=me.username if me else None, shards=event.app.shard_count)
+    told = {"me": me.username if me else None, "shards": event.app.shard_count}
+    record(type(event).__name__, **told, supervised="GW_SUPERVISED" in os.environ)
 
 
 async def on_failure(event: hikari.ExceptionEvent[Any]) -> None:

@@ -31,6 +31,16 @@ def setup(bot: Bot) -> None:
         bot.subscribe(getattr(hikari, lifetime), functools.partial(on_lifetime, bot, word))
 
 
+def setup_waiting(bot: Bot) -> None:
+    """One handler waits for what another one, which gives up, would have brought."""
+
+    @bot.listen()
+    async def wait(_: hikari.StartingEvent) -> None:
+        await asyncio.Event().wait()
+
+    setup(bot)
+
+
 class AfterwardsEvent(hikari.Event):
     """Of a task that a handler left behind."""
 

@@ -33,6 +33,7 @@ async def sentence(rig: Rig, *arguments: str, exit_code: int, **environment: str
         ("consume_bots", "module:function"),
         ("consume_bots:refuses", "RuntimeError: not today"),
         ("raising_bots:setup", "ZeroDivisionError"),
+        ("consume_bots:starts", "the bot was started before its time"),
     ],
 )
 async def test_a_wrong_entrypoint(rig: Rig, entrypoint: str, said: str) -> None:

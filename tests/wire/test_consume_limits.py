@@ -125,6 +125,12 @@ async def test_exit_while_it_starts_ends_the_process_in_order(rig: Rig, event: s
     assert not process.logged("consuming")
 
 
+async def test_exit_while_it_starts_does_not_wait_for_handlers_that_wait_for_each_other(rig: Rig) -> None:
+    process = rig.start(GW_ENTRYPOINT="limit_bots:setup_waiting", ON_LIFETIME="StartingEvent exit-3")
+    assert await process.wait() == 3
+    assert len(process.logged("closed")) == 1
+
+
 @pytest.mark.parametrize("event", ["StartingEvent", "StartedEvent"])
 async def test_a_bot_that_closes_itself_while_it_starts_says_so_and_ends(rig: Rig, event: str) -> None:
     process = rig.start(GW_ENTRYPOINT="limit_bots:setup", ON_LIFETIME=f"{event} close")

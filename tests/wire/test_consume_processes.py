@@ -64,6 +64,7 @@ async def test_a_service_manager_that_tells_all_processes_forces_none(rig: Rig) 
     assert await parent.wait() == 0
     assert not parent.logged("forced")
     assert len(rig.recorded("end")) == 1
+    assert not any(entry["supervised"] for entry in rig.recorded("StartedEvent"))  # what handlers start is not
     assert await rig.has_settled_all()
 
 

@@ -229,14 +229,14 @@ async def test_a_forwarded_click_whose_listener_raises_is_a_dead_letter_once(rig
 
 async def test_an_owner_that_is_blocked_holds_up_only_its_own_clicks(rig: Rig) -> None:
     """Its clicks are given up when nobody could answer them any more: they would fill the places of all others."""
-    blocked_s = 12
+    blocked_s = 15
     processes = await pool(rig, 2, GW_PREFETCH="2", GW_MAX_INTERACTION_AGE="3", BLOCK_S=str(blocked_s))
     message_id, sender = next(iter((await panels(rig, 1, "block")).items()))
     await click(rig, made_now(), message_id, "block")
     await rig.until_recorded("component", pid=sender, custom_id="block")
     for _ in range(6):
         await click(rig, made_now(), message_id)
-    await asyncio.sleep(4)
+    await asyncio.sleep(5)
     asked = made_now()
     commands = [await publish_command(rig, asked + number) for number in range(4)]
     other = next(process for process in processes if process.pid != sender)

@@ -61,20 +61,28 @@ async def test_all_buckets_identify_at_once(broker_url: str, namespace: str) -> 
 
 async def test_a_shard_whose_session_ended_recovers_under_its_next_holder_too(broker_url: str, namespace: str) -> None:
     """The one that was told so was killed before it identified: nobody else knows that this is a recovery."""
-    async with rig(broker_url, namespace, DiscordStandIn(remaining=5)) as fleet:
+    async with rig(broker_url, namespace, DiscordStandIn(remaining=5, max_concurrency=2)) as fleet:
         await fleet.leader("--identify-reserve", "5")
-        worker = await holding(fleet, 0)
-        assert not (await worker.identify(0)).granted
-        ended = messages.Checkpoint(shard=0, fencing_token=worker.held[0].fencing_token, session=None)
-        record = messages.Checkpoints(worker_id="a", checkpoints=(ended,))
+        worker = await holding(fleet, 0, 1)
+        session = messages.Session(session_id="s", resume_url="wss://x", seq=1, shard_count=4)
         async with await aio_pika.connect(broker_url) as connection:
             exchange = (await connection.channel()).default_exchange
-            await exchange.publish(aio_pika.Message(messages.encode(record)), worker.names.sessions)
+
+            async def write(shard: int, session: messages.Session | None) -> None:
+                token = worker.held[shard].fencing_token
+                checkpoint = messages.Checkpoint(shard=shard, fencing_token=token, session=session)
+                record = messages.Checkpoints(worker_id="a", checkpoints=(checkpoint,))
+                await exchange.publish(aio_pika.Message(messages.encode(record)), worker.names.sessions)
+
+            await write(1, None)  # one that has not begun
+            await write(0, session)
+            await write(0, None)
 
         async def is_granted() -> bool:
             return (await worker.identify(0)).granted
 
         await until(is_granted)
+        assert "kept for recovery" in (await worker.identify(1)).reason
 
 
 async def test_without_the_lease_there_is_no_permit(broker_url: str, namespace: str) -> None:

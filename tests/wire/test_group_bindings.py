@@ -38,9 +38,12 @@ class Member:
         return self
 
     def pass_ten_minutes(self) -> None:
-        """As if they had passed since it was found to be alone, if it was."""
-        if self.queues._alone_since is not None:  # noqa: SLF001 - nobody waits ten minutes
-            self.queues._alone_since -= ALONE_S  # noqa: SLF001
+        """As if they had passed since it was found to be alone, if it was, and since it wanted something."""
+        known = vars(self.queues)  # nobody waits ten minutes
+        if known["_alone_since"] is not None:
+            known["_alone_since"] -= ALONE_S
+        for event_type in known["_unwanted"]:
+            known["_unwanted"][event_type] -= ALONE_S
 
 
 class World:
@@ -104,6 +107,17 @@ async def test_what_an_earlier_release_listened_to_goes_the_same_way(world: Worl
     member.pass_ten_minutes()
     await member.queues.sync()
     assert not await world.is_bound(FOREIGN)
+
+
+async def test_one_that_came_and_went_between_two_looks_may_be_starting_again(world: World) -> None:
+    alone = await world.member(OWN)
+    await alone.queues.sync()
+    alone.pass_ten_minutes()
+    newcomer = await world.member(OWN, FOREIGN)
+    alone.queues.note_unwanted(FOREIGN)  # some of it was dealt to the other
+    await newcomer.link.close()
+    await alone.queues.sync()
+    assert await world.is_bound(FOREIGN)
 
 
 async def test_a_process_that_is_the_first_after_an_outage_unbinds_nothing(world: World) -> None:
