@@ -51,7 +51,7 @@ async def main() -> None:
     if os.environ.get("LISTEN"):
         bot.subscribe(hikari.DMMessageCreateEvent, on_message)
     await bot.start()
-    await wait(bot, "the first wait of a type takes a round trip to the broker", 1.0)
+    await wait(bot, "the first wait of a type takes a round trip to the broker", 5.0)
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     waits: set[asyncio.Task[None]] = set()

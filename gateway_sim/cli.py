@@ -23,6 +23,7 @@ from gateway_sim.fault_injector import FaultInjector
 from gateway_sim.gateway import TICK_S, Gateway
 from gateway_sim.gateway_state import GatewayState
 from gateway_sim.identify_gate import IdentifyGate
+from gateway_sim.interaction_book import ANSWER_WITHIN_S
 from gateway_sim.listener import Listener
 from gateway_sim.rest import RestApi, RestJournal
 from gateway_sim.script import Script, load_script, run_script
@@ -53,6 +54,7 @@ class Simulator:
             large_guilds=settings.large_guilds,
             bot_token=settings.token,
             application_id=application_id_of(settings.token),
+            answer_within_s=settings.answer_within_s,
         )
         gate = IdentifyGate(
             max_concurrency=settings.max_concurrency,
@@ -189,6 +191,9 @@ def simulate(  # noqa: PLR0913 - one parameter per command line option
     identify_total: Annotated[int, typer.Option(help="Identifies per day.")] = 1000,
     identify_remaining: Annotated[int | None, typer.Option(help="Identifies left today; default: all.")] = None,
     identify_window_s: Annotated[float, typer.Option(help="Window of an identify bucket, in seconds.")] = 5.0,
+    answer_within_s: Annotated[
+        float, typer.Option(help="How long an interaction can be answered at first, in seconds.")
+    ] = ANSWER_WITHIN_S,
     guilds: Annotated[int, typer.Option(help="Number of guilds.")] = 100,
     large_guilds: Annotated[int, typer.Option(help="How many of them are large (500 KB).")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the world and of the traffic.")] = 0,
@@ -230,6 +235,7 @@ def simulate(  # noqa: PLR0913 - one parameter per command line option
             identify_total=identify_total,
             identify_remaining=identify_remaining,
             identify_window_s=identify_window_s,
+            answer_within_s=answer_within_s,
             guilds=guilds,
             large_guilds=large_guilds,
             seed=seed,

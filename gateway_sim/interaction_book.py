@@ -47,8 +47,9 @@ class OpenInteraction:
 class InteractionBook:
     """Every interaction of the last while, by token; the oldest are forgotten beyond `limit`."""
 
-    def __init__(self, limit: int = 100_000) -> None:
+    def __init__(self, limit: int = 100_000, *, answer_within_s: float = ANSWER_WITHIN_S) -> None:
         self._limit = limit
+        self._answer_within_s = answer_within_s
         self._by_token: OrderedDict[str, OpenInteraction] = OrderedDict()
 
     def issue(self, interaction: OpenInteraction) -> None:
@@ -62,6 +63,10 @@ class InteractionBook:
         found = self._by_token.get(token)
         return found if found is not None and now - found.issued_at <= TOKEN_LIFE_S else None
 
+    def is_late(self, interaction: OpenInteraction, now: float) -> bool:
+        """Whether its time for a first answer is over."""
+        return now - interaction.issued_at > self._answer_within_s
+
     def answer(self, interaction_id: str, token: str, answer_type: int, now: float) -> Outcome:
         """Judge a callback and, if it is the first and in time, record its type."""
         found = self.find(token, now)
@@ -69,7 +74,7 @@ class InteractionBook:
             return Outcome.UNKNOWN
         if found.answer_type is not None:
             return Outcome.ALREADY_ANSWERED
-        if now - found.issued_at > ANSWER_WITHIN_S:
+        if self.is_late(found, now):
             return Outcome.LATE
         found.answer_type = answer_type
         return Outcome.ACCEPTED

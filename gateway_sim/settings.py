@@ -6,6 +6,8 @@ import base64
 import binascii
 from dataclasses import dataclass
 
+from gateway_sim.interaction_book import ANSWER_WITHIN_S
+
 DEFAULT_TOKEN = "NDE5NDMwNDAwMDAwNzY5MjMy.simulated.bot-token"  # noqa: S105 - the simulator's default, no secret
 """Shaped as Discord's: the application id in base64, then two parts; some libraries refuse any other shape."""
 
@@ -34,6 +36,7 @@ class SimSettings:
     identify_total: int = 1000
     identify_remaining: int | None = None
     identify_window_s: float = 5.0
+    answer_within_s: float = ANSWER_WITHIN_S
     guilds: int = 100
     large_guilds: int = 2
     seed: int = 0
@@ -61,6 +64,8 @@ class SimSettings:
             problems.append("replay_age_s must be positive")
         if self.identify_window_s < 0:
             problems.append("identify_window_s must not be negative")
+        if self.answer_within_s <= 0:
+            problems.append("answer_within_s must be positive")
         if self.identify_remaining is not None and not 0 <= self.identify_remaining <= self.identify_total:
             problems.append(f"identify_remaining must be between 0 and identify_total ({self.identify_total})")
         if self.rate is not None and not 0 <= self.rate <= 1_000_000:

@@ -15,7 +15,7 @@ from gateway_sim import guild_payloads
 from gateway_sim.bot_account import application, own_user, public_user
 from gateway_sim.dispatch import Dispatch
 from gateway_sim.guild_payloads import NAMES, TOPICS, hex_hash, stamp
-from gateway_sim.interaction_book import InteractionBook
+from gateway_sim.interaction_book import ANSWER_WITHIN_S, InteractionBook
 from gateway_sim.opcodes import GUILD_PRESENCES
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class World:
         bot_token: str,
         application_id: int | None = None,
         clock: Callable[[], float] = time.time,
+        answer_within_s: float = ANSWER_WITHIN_S,
     ) -> None:
         if guild_count < 0 or large_guilds < 0:
             msg = f"guild_count and large_guilds must be 0 or more, not {guild_count} and {large_guilds}"
@@ -69,7 +70,7 @@ class World:
         self.seed = seed
         self.bot_token = bot_token
         self.clock = clock
-        self.interactions = InteractionBook()
+        self.interactions = InteractionBook(answer_within_s=answer_within_s)
         self.commands: dict[int, dict[str, JsonObject]] = {}
         """Registered application commands by guild id (0: global) and command id."""
         self.messages: OrderedDict[str, JsonObject] = OrderedDict()

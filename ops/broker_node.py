@@ -41,6 +41,7 @@ PROBE_INTERVAL_S = 0.1
 STOP_TIMEOUT_S = 20.0  # a clean stop takes about one second
 KILL_TIMEOUT_S = 5.0
 START_ATTEMPTS = 3
+START_TIMEOUT_S = 120.0  # 3 to 8 s alone; four at once on two CPUs took 30
 DEFAULT_LIMITS = BrokerLimits()
 
 
@@ -105,7 +106,7 @@ class BrokerNode:
         """Port on loopback of a plugin that was asked for, for example `rabbitmq_management`."""
         return self._known.plugin_ports[plugin]
 
-    async def start(self, timeout_s: float = 60.0) -> None:
+    async def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Start the node and return when it accepts connections (3 to 8 s).
 
         Raises BrokerUnavailableError (not installed, port taken, ended or silent) and BrokerDirectoryError.
@@ -154,7 +155,7 @@ class BrokerNode:
         await self._stop_epmd()
         self._folder.release()
 
-    async def restart(self, timeout_s: float = 60.0) -> None:
+    async def restart(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Stop and start again with the same name, port, password and data."""
         await self.stop()
         await self.start(timeout_s)

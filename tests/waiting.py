@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-WAIT_S = 40
+WAIT_S = 80
 POLL_S = 0.02
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway_sim.interaction_book import ANSWER_WITHIN_S, Outcome
+from gateway_sim.interaction_book import Outcome
 from gateway_sim.rest import message_store
 from gateway_sim.rest.call import NO_CONTENT, Call, JsonObject, Reply
 from gateway_sim.rest.errors import DiscordError, invalid_form, unknown
@@ -34,7 +34,7 @@ def _callback(call: Call) -> Reply:
     kind, token, interaction_id = body.get("type"), call.params["token"], str(call.id("interaction_id"))
     now = call.world.clock()
     interaction = call.world.interactions.find(token, now)
-    if interaction is not None and interaction.answer_type is None and now - interaction.issued_at <= ANSWER_WITHIN_S:
+    if interaction and interaction.answer_type is None and not call.world.interactions.is_late(interaction, now):
         _check_answer(interaction, body, len(call.uploads))
     kind = kind if isinstance(kind, int) else 0
     outcome = call.world.interactions.answer(interaction_id, token, kind, now)

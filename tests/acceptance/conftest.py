@@ -55,7 +55,7 @@ class Stage:
     ) -> None:
         """Start simulator, coordinator and consumers of an example bot; workers are the test's."""
         simulator = await self.fleet.start_simulator(
-            "--guilds", "40", "--heartbeat-interval-ms", "5000", *simulator_options
+            "--guilds", "40", "--heartbeat-interval-ms", "5000", "--answer-within-s", "60", *simulator_options
         )
         self.simulator = SimulatorClient(simulator.control_url)
         self.fleet.add_coordinator()

@@ -32,7 +32,7 @@ CONNECT_TIMEOUT_S = 10
 WAIT_S = 90
 """A start of RabbitMQ takes 5 s, and 30 s where three others start beside it on two slow cores."""
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

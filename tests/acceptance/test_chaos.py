@@ -26,7 +26,6 @@ OF_A_QUIET_MACHINE = re.compile(r"\w+(_ms|_s|_rate|_ratio|_share) is ")
 DISCORD_AND_LINKS = (Kind.OP_7, Kind.OP_9_NEW_SESSION, Kind.CLOSE_ENDING, Kind.CUT_WORKER_LINK, Kind.CUT_CONSUMER_LINK)
 
 
-@pytest.mark.timeout(120)
 async def test_no_dispatch_is_lost_or_reordered_when_processes_die_singly_and_in_pairs(
     broker_url: str, tmp_path: Path
 ) -> None:
@@ -38,7 +37,6 @@ async def test_no_dispatch_is_lost_or_reordered_when_processes_die_singly_and_in
     assert (report["forfeited"], report["identifies"]) == (0, 2)
 
 
-@pytest.mark.timeout(120)
 async def test_no_dispatch_is_lost_or_reordered_when_discord_and_links_misbehave(
     broker_url: str, tmp_path: Path
 ) -> None:
@@ -61,7 +59,6 @@ async def test_no_dispatch_is_lost_or_reordered_when_workers_freeze_and_the_brok
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(("name", "count"), [("hand_overs", 2), ("coordinator_kills", 2), ("freezes", 4)])
 async def test_a_short_reliability_run_measures_what_a_long_one_does(
     name: str, count: int, broker_url: str, tmp_path: Path
@@ -79,7 +76,6 @@ async def test_a_short_reliability_run_measures_what_a_long_one_does(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
 async def test_a_run_that_is_told_to_stop_reports_what_it_measured(broker_url: str, tmp_path: Path) -> None:
     stop = asyncio.Event()
     settings = ReliabilitySettings("worker_kills", count=1_000, rate=80, amqp_url=broker_url)

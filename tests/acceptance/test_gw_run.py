@@ -59,8 +59,18 @@ def lines_until(process: subprocess.Popen[str], text: str, *, count: int = 1) ->
 
 
 def descendants(pid: int) -> set[int]:
-    children = {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    try:
+        children = {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    except OSError:  # it has ended
+        return set()
     return children.union(*(descendants(child) for child in children)) if children else set()
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:  # it has ended
+        return ""
 
 
 def test_one_ctrl_c_drains_all_and_leaves_nothing_behind(running: subprocess.Popen[str], tmp_path: Path) -> None:
@@ -86,7 +96,7 @@ def test_one_ctrl_c_drains_all_and_leaves_nothing_behind(running: subprocess.Pop
 @pytest.mark.long
 def test_a_killed_child_is_started_again_and_the_others_stay(running: subprocess.Popen[str]) -> None:
     lines_until(running, "connected", count=3)
-    consumers = [pid for pid in descendants(running.pid) if b"gw-consume" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    consumers = [pid for pid in descendants(running.pid) if "gw-consume" in command_line(pid)]
     os.kill(consumers[0], signal.SIGKILL)
 
     lines_until(running, "started again in")
@@ -99,7 +109,7 @@ def test_a_killed_child_is_started_again_and_the_others_stay(running: subprocess
 @pytest.mark.long
 def test_a_killed_private_broker_is_started_again_and_the_shards_stay(running: subprocess.Popen[str]) -> None:
     lines_until(running, "connected", count=3)
-    (broker,) = [pid for pid in descendants(running.pid) if b"beam" in Path(f"/proc/{pid}/cmdline").read_bytes()[:200]]
+    (broker,) = [pid for pid in descendants(running.pid) if "beam" in command_line(pid)[:200]]
     os.kill(broker, signal.SIGKILL)
 
     said = lines_until(running, "publishing connection is back", count=2)
@@ -194,7 +204,7 @@ def test_the_bot_token_and_the_broker_password_are_in_no_process_list(tmp_path: 
     ) as process:
         lines = lines_until(process, "starting a private RabbitMQ node")
         time.sleep(1)
-        lists = [Path(f"/proc/{pid}/cmdline").read_text() for pid in {process.pid, *descendants(process.pid)}]
+        lists = [command_line(pid) for pid in {process.pid, *descendants(process.pid)}]
         process.send_signal(signal.SIGTERM)
         output = "".join(lines) + process.communicate(timeout=60)[0]
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 60
 
-pytestmark = pytest.mark.timeout(240)  # a fleet of processes, on a machine that may be busy
-
 
 async def gw_ctl(stage: Stage, *arguments: str) -> tuple[int, str]:
     """The exit code of `gw-ctl`, and all that it said."""

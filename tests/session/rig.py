@@ -32,7 +32,7 @@ OPTIONS = (
     *("--token", TOKEN, "--guilds", "6", "--large-guilds", "0"),
     *("--max-concurrency", "16", "--identify-window-s", "0"),
 )
-BEAT_INTERVAL_MS = 250
+BEAT_INTERVAL_MS = 500
 INTENTS = 0b1_1111_1111_1111_1111
 TIMEOUT_S = 40
 TYPES = (
@@ -182,6 +182,11 @@ class Rig:
         for message in self.arrived:
             assert message.message_id not in first or message.headers["replayed"] is True
             first.add(message.message_id or "")
+
+    async def all_confirmed(self, *sessions: str) -> None:
+        """As `all_arrived`, and the worker knows it."""
+        await self.all_arrived(*sessions)
+        await eventually(lambda: self.publisher.backlog[0] == 0)
 
     def repeated(self) -> list[str]:
         return [one for one, count in Counter(self.ids()).items() if count > 1]

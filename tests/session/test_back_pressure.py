@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,9 +23,9 @@ async def test_while_the_window_is_full_heartbeats_go_on_and_no_zombie_is_seen(
     rig = narrow_rig
     shard, session = await rig.start_connected()
     rig.send(1)
-    await rig.all_arrived(session)
+    await rig.all_confirmed(session)
     proxy.stall()
-    rig.send(60)
+    await asyncio.to_thread(rig.send, 60)  # heartbeats go on meanwhile
     await eventually(lambda: rig.publisher.is_full)
     before = rig.heartbeats()
     await eventually(lambda: rig.heartbeats() >= before + 4)
@@ -44,9 +45,9 @@ async def test_a_window_that_stays_full_closes_resumably_and_resumes_when_the_br
     rig = narrow_rig
     shard, session = await rig.start_connected()
     rig.send(1)
-    await rig.all_arrived(session)
+    await rig.all_confirmed(session)
     proxy.stall()
-    rig.send(80)
+    await asyncio.to_thread(rig.send, 80)  # heartbeats go on meanwhile
     await eventually(lambda: rig.counted("client_closed_4900") >= 1)
     count, _ = rig.publisher.backlog
     assert count <= 20
@@ -116,10 +117,10 @@ async def test_a_shard_can_be_stopped_while_its_window_is_full(
     rig = narrow_rig
     shard, session = await rig.start_connected()
     rig.send(1)
-    await rig.all_arrived(session)
+    await rig.all_confirmed(session)
     confirmed = len(rig.ids())
     proxy.stall()
-    rig.send(60)
+    await asyncio.to_thread(rig.send, 60)  # heartbeats go on meanwhile
     await eventually(lambda: rig.publisher.is_full)
     handed = await rig.hand_over(shard)
     assert handed is not None

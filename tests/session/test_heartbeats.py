@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from gateway_workers.shard import ShardState
 from tests.session.odd_gateway import ACK, BEAT, READY, hello, odd_gateway, read_for_ever
-from tests.session.rig import BEAT_INTERVAL_MS
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -57,20 +56,20 @@ async def test_a_gateway_that_stalls_is_left_and_the_session_resumed(beating_rig
 
 
 async def test_an_op_1_shortly_before_the_next_beat_makes_no_zombie(rig: Rig) -> None:
-    interval_s = BEAT_INTERVAL_MS / 1000
+    interval_s = 1.0
     beats: list[float] = []
     connections: list[web.WebSocketResponse] = []
     ended = asyncio.Event()
 
     async def late_ack_after_op_1(websocket: web.WebSocketResponse) -> None:
         connections.append(websocket)
-        await websocket.send_str(hello(BEAT_INTERVAL_MS))
+        await websocket.send_str(hello(1000))
         await websocket.send_str(READY)
         while len(beats) < 1:
             if await _is_beat(websocket):
                 beats.append(0.0)
                 await websocket.send_str(ACK)
-        for _ in range(5):
+        for _ in range(3):
             await asyncio.sleep(interval_s * 0.9)
             await websocket.send_str(BEAT)
             while not await _is_beat(websocket):
@@ -85,7 +84,7 @@ async def test_an_op_1_shortly_before_the_next_beat_makes_no_zombie(rig: Rig) ->
 
     async with odd_gateway(late_ack_after_op_1) as url:
         shard = rig.start(gateway_url=url)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await ended.wait()
         assert shard.state is ShardState.CONNECTED
         assert len(connections) == 1

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway_socket, "OPEN_TIMEOUT_S", 0.4)
-    monkeypatch.setattr(gateway_connection, "HELLO_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(shard_module, "READY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(gateway_socket, "OPEN_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(gateway_connection, "HELLO_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(shard_module, "READY_TIMEOUT_S", 2.0)
 
 
 @pytest.mark.parametrize("mode", ["refuse", "hang", "503"])

@@ -118,11 +118,11 @@ async def test_an_opcode_that_means_nothing_to_us_changes_nothing(rig: Rig, op: 
 
 
 async def test_a_withheld_ready_is_no_loop_of_identifies(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_module, "READY_TIMEOUT_S", 0.1)
-    rig.sim.fault("missing_ready", seconds=1.2)
+    monkeypatch.setattr(shard_module, "READY_TIMEOUT_S", 0.3)
+    rig.sim.fault("missing_ready", seconds=2.5)
     shard = rig.start()
     await rig.connected(shard)
-    # 0.1 s each, and waits of 0.05, 0.1, 0.2, 0.4 s between them, each up to half as long again: not 12
+    # 0.3 s each, and waits of 0.05, 0.1, 0.2, 0.4, 0.8 s between them, each up to half as long again: not 9
     assert 3 <= rig.counted("identifies") <= 7
     assert len(rig.permits.asked) == rig.counted("identifies")
     rig.assert_no_violations()

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 async def test_a_worker_whose_publishing_link_is_half_open_leaves_the_session_to_its_successor(
     narrow_rig: Rig, beating_sim: Sim, broker_url: str, namespace: str, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish_topology, "PROOF_SILENCE_S", 1.0)
+    monkeypatch.setattr(publish_topology, "PROOF_SILENCE_S", 3.0)
     old, session = await narrow_rig.start_connected()
     narrow_rig.send(3)
-    await narrow_rig.all_arrived(session)
+    await narrow_rig.all_confirmed(session)
     checkpoint = old.checkpoint()
     proxy.stall()
     before = proxy.connection_count
@@ -43,7 +43,7 @@ async def test_a_worker_whose_publishing_link_is_half_open_leaves_the_session_to
 async def test_a_connect_that_waits_for_the_broker_is_stopped_at_once(narrow_rig: Rig, proxy: TcpProxy) -> None:
     rig = narrow_rig
     shard, session = await rig.start_connected()
-    await rig.all_arrived(session)
+    await rig.all_confirmed(session)
     proxy.stall()
     rig.sim.fault("drop", session=session)
     await eventually(lambda: shard.state is ShardState.WAITING)

@@ -76,7 +76,7 @@ async def test_traffic_keeps_its_rate_and_stops(sim: Sim) -> None:
         await client.start()
         sim.wait(lambda: not sim.get("/sessions")[0]["guilds_pending"], "all guilds are sent")
         sim.post("/traffic", {"rate": 200, "mix": "messages"})
-        sim.wait(lambda: sim.get("/traffic")["generated"] >= 100, "100 dispatches")
+        sim.wait(lambda: sim.get("/traffic")["generated"] >= 400, "400 dispatches")
         stopped = sim.delete("/traffic")
         assert sim.get("/traffic")["running"] is False
     rows = [row["at"] for row in sim.ledger() if row["type"] == "MESSAGE_CREATE"]

@@ -98,13 +98,13 @@ async def test_a_stall_neither_reads_nor_sends_and_then_goes_on_in_order(sim: Si
     async with GatewayClient(sim.gateway_url) as client:
         await client.start()
         began_at = time.monotonic()
-        sim.fault("stall", seconds=0.5)
+        sim.fault("stall", seconds=3)
         sent = [sim.post("/message", {"content": str(n)})["id"] for n in range(5)]
         await client.send(1, None)
         assert "1" not in sim.verdict()["gateway_commands"]
         got = [(await client.until(t="MESSAGE_CREATE"))["d"]["id"] for _ in range(5)]
         assert got == sent
-        assert time.monotonic() - began_at >= 0.45
+        assert time.monotonic() - began_at >= 2.9
         await client.until(op=11)
 
 

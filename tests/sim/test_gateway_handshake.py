@@ -165,7 +165,7 @@ async def test_a_missed_heartbeat_is_one_violation_and_the_session_lives_on_up_t
     start_sim: StartSim,
 ) -> None:
     sim = start_sim(
-        "--guilds", "1", "--large-guilds", "0", "--heartbeat-interval-ms", "100", "--session-timeout-s", "3.5"
+        "--guilds", "1", "--large-guilds", "0", "--heartbeat-interval-ms", "100", "--session-timeout-s", "10"
     )
     async with GatewayClient(sim.gateway_url) as client:
         await client.start()

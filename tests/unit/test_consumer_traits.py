@@ -104,7 +104,6 @@ def test_every_concrete_event_of_a_dispatch_is_in_the_table() -> None:
     assert left == set()
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.skipif(hikari.__version__ == "2.6.0", reason="it is this test that runs there")
 def test_all_this_holds_on_the_oldest_hikari_too() -> None:
     assert OLDEST.is_dir(), "run the project's set-up: it puts the oldest hikari there"

@@ -102,6 +102,11 @@ def command_running(command: str, arguments: Sequence[str], environment: dict[st
                 process.kill()
 
 
+def whole_lines(file: Path) -> list[str]:
+    """What stands in a file that is being written, without a line that has not ended."""
+    return file.read_bytes().rpartition(b"\n")[0].decode().splitlines()
+
+
 class ConsumeProcess:
     """A gw-consume, or a script that consumes, of its own."""
 
@@ -146,7 +151,7 @@ class ConsumeProcess:
         return [line for line in self._lines() if not line.startswith("{")]
 
     def _lines(self) -> list[str]:
-        return self._log_file.read_text().splitlines()
+        return whole_lines(self._log_file)
 
     def logged(self, action: str) -> list[dict[str, Any]]:
         return [entry for entry in self.log if entry.get("action") == action]
@@ -208,6 +213,7 @@ class Rig:
             "GW_ENTRYPOINT_DIR": str(BOTS),
             "GW_GROUP": self.group,
             "RECORD_FILE": str(self.record_file),
+            "GW_MAX_INTERACTION_AGE": "900",  # a slow machine skips none
         }
         full = {name: value for name, value in (self.fleet.environment | defaults | environment).items() if value}
         log_file = self.directory / f"{len(self.processes)}.log"
@@ -220,7 +226,7 @@ class Rig:
         process = self.start(*arguments, **environment)
         async with asyncio.timeout(START_PATIENCE_S):
             while not process.logged("consuming"):
-                assert process.process.poll() is None, process.sentences
+                assert process.process.poll() is None or process.logged("consuming"), process.sentences
                 await asyncio.sleep(0.05)
         return process
 
@@ -236,7 +242,7 @@ class Rig:
         """What the bots wrote down."""
         if not self.record_file.exists():
             return []
-        entries = [json.loads(line) for line in self.record_file.read_text().splitlines()]
+        entries = [json.loads(line) for line in whole_lines(self.record_file)]
         return [one for one in entries if one["what"] == what and all(one[k] == v for k, v in fields.items())]
 
     async def until_recorded(self, what: str, *, count: int = 1, **fields: Any) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from consume_bots import hold, record
 
 from consumers import Bot
 
-CRUNCH = 400_000_000
+CRUNCH = 150_000_000
 left_behind: set[asyncio.Task[None]] = set()
 BLOCKS_S = {"spin": 0.003, "block": 2.5, "block-15": 15.0, "block-for-ever": 1e6}
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractChannel
 
-pytestmark = pytest.mark.timeout(240)
 
 BOTS = Path(__file__).parent
 

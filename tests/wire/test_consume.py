@@ -63,10 +63,11 @@ async def test_a_listener_that_goes_takes_nothing_from_the_other_processes(rig: 
         return {entry["pid"] for entry in rig.recorded("end", content="subscribe")} == pids
 
     await eventually(have_both_subscribed)
+    await eventually(lambda: rig.is_wanted("TYPING_START", typing(2)))  # it is bound behind the handler's back
     await rig.say("unsubscribe")
     (gone,) = {entry["pid"] for entry in await rig.until_recorded("end", content="unsubscribe")}
 
-    heard = {"pid": (pids - {gone}).pop()}
+    heard = {"pid": (pids - {gone}).pop(), "channel": "1"}
 
     async def is_heard_often() -> bool:
         assert await rig.is_wanted("TYPING_START", typing(1))
@@ -211,6 +212,11 @@ async def test_a_dispatch_that_kills_its_consumers_becomes_a_dead_letter(rig: Ri
             await rig.say("crash")
         assert await process.wait() == 9
     queue = await rig.observer.get_queue(rig.queue)
+
+    async def is_back() -> bool:
+        return await rig.ready_count(rig.queue) == 1
+
+    await eventually(is_back)
     for _ in range(19):  # the same as 19 more crashes, faster
         delivery = await queue.get(timeout=10, fail=False)
         if delivery is not None:

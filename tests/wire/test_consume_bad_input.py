@@ -99,14 +99,14 @@ async def test_something_that_is_not_discord(rig: Rig) -> None:
 
 
 async def test_no_coordinator(rig: Rig) -> None:
-    text = await sentence(rig, exit_code=1, GW_NAMESPACE=f"{rig.names.namespace}-empty", GW_CONNECT_TIMEOUT="1.5")
+    text = await sentence(rig, exit_code=1, GW_NAMESPACE=f"{rig.names.namespace}-empty", GW_CONNECT_TIMEOUT="4")
     assert "no coordinator answered" in text
     await rig.observer.exchange_delete(f"{rig.names.namespace}-empty.shard")
 
 
 async def test_a_queue_of_another_shape(rig: Rig) -> None:
     await rig.observer.declare_queue(rig.queue, durable=False, auto_delete=True)
-    text = await sentence(rig, exit_code=1, GW_CONNECT_TIMEOUT="1")
+    text = await sentence(rig, exit_code=1, GW_CONNECT_TIMEOUT="4")
     assert "did not set up what we need" in text
     assert rig.queue in text
 

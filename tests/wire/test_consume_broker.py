@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-pytestmark = pytest.mark.timeout(240)
 LONGER_THAN_A_PUBLISH_S = 6.0
 DEFAULT_WATERMARK = "0.4"
 CTL_TIMEOUT_S = 90.0

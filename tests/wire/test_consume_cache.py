@@ -107,7 +107,7 @@ async def test_a_process_that_starts_later_has_the_guilds_and_what_happened_whil
     role = {**early["roles"][0], "name": "renamed"}
     await rig.publish("GUILD_ROLE_UPDATE", {"guild_id": early["id"], "role": role})
     second = await cached(rig)
-    after = await show(rig, early["id"], count=2)
+    after = await show(rig, early["id"], count=1 + len(rig.recorded("shown", guild=early["id"])))
     assert (after["channels"], after["in_voice"]) == (found["channels"], found["in_voice"])
     assert "renamed" in after["roles"]
     assert (await show(rig, left["id"]))["name"] is None
@@ -148,7 +148,7 @@ async def test_a_replay_changes_nothing(rig: Rig) -> None:
             await rig.publish("CHANNEL_UPDATE", channel, message_id=message_id)
     await rig.say("show 1")
     await rig.until_recorded("shown", guild="1")
-    events = rig.recorded("channel")
+    events = await rig.until_recorded("channel", count=2)
     assert [(entry["old"], entry["new"]) for entry in events] == [(one["channels"][1]["name"], "a"), ("a", "b")]
     found = await show(rig, one["id"])
     assert "b" in found["channels"]

@@ -14,8 +14,6 @@ from tests.wire.consume_rig import Rig, interaction
 if TYPE_CHECKING:
     pass
 
-pytestmark = pytest.mark.timeout(240)
-
 
 def snowflake(age_s: float) -> int:
     return int((time.time() - age_s) * 1000 - 1_420_070_400_000) << 22

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 SCRIPT = Path(__file__).with_name("own_fleet.py")
 START_S = 120.0  # half a dozen processes, on a loaded machine
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 async def empty(fleet: consume_rig.Fleet, observer: AbstractChannel, tmp_path: Path) -> AsyncIterator[Rig]:
@@ -124,7 +122,7 @@ async def test_wrong_options_are_sentences(empty: Rig) -> None:
 
 async def test_run_server_is_what_consumers_elsewhere_need(empty: Rig) -> None:
     server = run_script(empty, "run_server", shard_count=2, intents=513)
-    consumer = empty.start()
+    consumer = empty.start(GW_CONNECT_TIMEOUT="120")
     await until_started(empty)
     await say_when_bound(empty, "hello")
     await empty.until_recorded("message", content="hello")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.wire.consume_rig import Rig
 
 if TYPE_CHECKING:
     pass
 
-pytestmark = pytest.mark.timeout(300)
 MAX_STARTS = 12
 
 

@@ -13,7 +13,6 @@ from tests.wire.consume_rig import Rig, interaction, plain_headers, typing
 if TYPE_CHECKING:
     from tests.wire.consume_rig import ConsumeProcess
 
-pytestmark = pytest.mark.timeout(240)
 
 DISCORD_EPOCH_S = 1_420_070_400
 
@@ -139,9 +138,14 @@ async def test_a_bot_that_closes_itself_while_it_starts_says_so_and_ends(rig: Ri
     assert not process.logged("consuming")
 
 
+def told(process: ConsumeProcess, action: str, handler: str) -> list[dict[str, Any]]:
+    """But for what a machine that does much else causes."""
+    return [entry for entry in process.logged(action) if str(entry.get("handler")).endswith(handler)]
+
+
 async def test_a_blocking_handler_is_named_before_anything_is_consumed(rig: Rig) -> None:
     process = await started(rig, ON_LIFETIME="StartingEvent block", GW_BLOCK_TIMEOUT="1")
-    assert process.logged("loop_blocked")[0]["handler"].endswith("of StartingEvent")
+    assert told(process, "loop_blocked", "of StartingEvent")
     assert await process.stop() == 0
 
 
@@ -155,9 +159,9 @@ async def test_a_handler_that_blocks_the_loop_is_named_while_it_does_and_afterwa
     process = await started(rig)
     await rig.say("block")
     await rig.until_recorded("end")
-    await process.until_logged("loop_runs_again")
-    blocked, again = process.logged("loop_blocked")[0], process.logged("loop_runs_again")[0]
-    assert blocked["handler"] == again["handler"] == "limit_bots.on_message of DMMessageCreateEvent"
+    handler = "limit_bots.on_message of DMMessageCreateEvent"
+    await eventually(lambda: told(process, "loop_runs_again", handler))
+    blocked, again = told(process, "loop_blocked", handler)[0], told(process, "loop_runs_again", handler)[0]
     assert "limit_bots.py:" in blocked["at"]
     assert again["seconds"] >= 2.4
     assert await process.stop() == 0
@@ -222,10 +226,10 @@ def received(ago_s: float) -> dict[str, Any]:
 
 
 async def test_interactions_that_nobody_can_answer_are_skipped_and_counted(rig: Rig) -> None:
-    process = await started(rig)
+    process = await started(rig, "--max-interaction-age", "30")
     await rig.publish("INTERACTION_CREATE", interaction(made(0.5), "fresh"))
-    await rig.publish("INTERACTION_CREATE", interaction(made(20), "late"), headers=received(20))
-    await rig.publish("INTERACTION_CREATE", interaction(made(20), "read late"))
+    await rig.publish("INTERACTION_CREATE", interaction(made(200), "late"), headers=received(200))
+    await rig.publish("INTERACTION_CREATE", interaction(made(200), "read late"))
     await rig.publish("INTERACTION_CREATE", interaction(made(0.5), "fresh too"))
     await rig.until_recorded("interaction", custom_id="fresh too")
     assert await process.stop() == 0

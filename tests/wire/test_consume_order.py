@@ -11,7 +11,6 @@ from tests.wire.consume_rig import Rig
 if TYPE_CHECKING:
     pass
 
-pytestmark = pytest.mark.timeout(240)
 
 COUNT = 150
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from tests.wire.consume_rig import ConsumeProcess
 
-pytestmark = pytest.mark.timeout(300)
 
 BOT = {"GW_ENTRYPOINT": "order_bots:setup"}
 GUILD = {**BOT, "GW_ORDERING": "guild", "GW_PARTITIONS": "4"}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from ops.simulator_client import SimulatorClient
 from tests.waiting import eventually
 from tests.wire import consume_rig
@@ -14,8 +12,6 @@ from tests.wire.consume_rig import BOTS, Rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-pytestmark = pytest.mark.timeout(300)
 
 BOT = """
 import hikari

@@ -17,7 +17,6 @@ from tests.wire.consume_rig import BOTS, Rig, is_running
 if TYPE_CHECKING:
     from tests.wire.consume_rig import ConsumeProcess
 
-pytestmark = pytest.mark.timeout(300)
 
 BOT = """
 import asyncio

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(400)
 POOL = 3
-TOLD_S = 0.5
+TOLD_S = 1.5
 DISCORD_EPOCH = 1420070400
 ROOT = consume_rig.BOTS.parent.parent
 
@@ -124,7 +124,7 @@ async def test_who_gives_a_message_new_components_takes_it_over_and_who_edits_it
         before = len(rig.recorded("sent"))
         await rig.say(f"edit {message_id}")
         heir = (await rig.until_recorded("sent", count=before + 1))[-1]["pid"]
-    await asyncio.sleep(TOLD_S)
+        await asyncio.sleep(TOLD_S)
     clicks = await click_each(rig, [message_id] * 4, first=200)
     assert [one["pid"] for one in clicks] == [heir] * 4
 
@@ -209,6 +209,7 @@ async def test_a_process_that_comes_later_learns_who_sent_what(rig: Rig) -> None
     await pool(rig, 1)
     sent = await panels(rig, 3)
     await pool(rig, 2)
+    await asyncio.sleep(TOLD_S)
     clicks = await click_each(rig, [*sent] * 6, first=100)
     assert all(one["is_known"] for one in clicks)
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractChannel
 
-pytestmark = pytest.mark.timeout(300)
 
 ROUNDS = 20
 CHUNK = 1000

@@ -189,7 +189,7 @@ async def test_a_discord_without_a_usable_answer_is_tried_again_and_then_ends_wi
     stand_in = DiscordStandIn()
     stand_in.answer, stand_in.status = answer, status
     async with rig(broker_url, namespace, stand_in) as fleet:
-        process = await fleet.coordinator("--connect-timeout", "1")
+        process = await fleet.coordinator("--connect-timeout", "3")
         assert part in await ends(process, 1)
         assert stand_in.asked_count > 1
 
@@ -198,7 +198,7 @@ async def test_a_discord_that_asks_for_peace_is_not_asked_again_before(broker_ur
     stand_in = DiscordStandIn()
     stand_in.answer, stand_in.status, stand_in.headers = {"message": "429"}, 429, {"Retry-After": "2.5"}
     async with rig(broker_url, namespace, stand_in) as fleet:
-        process = await fleet.coordinator("--connect-timeout", "4")
+        process = await fleet.coordinator("--connect-timeout", "4.9")
         assert "HTTP status 429" in await ends(process, 1)
         assert stand_in.asked_count == 2
 

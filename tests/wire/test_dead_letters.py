@@ -361,6 +361,11 @@ async def test_a_retry_that_is_interrupted_or_killed_loses_nothing(desk: Desk, n
     async with asyncio.timeout(TIMEOUT_S):
         out, err = await process.communicate()
     await eventually(lambda: _is_unlocked(desk))
+
+    async def are_all_back() -> bool:
+        return await desk.ready_count(desk.origin) + await desk.ready_count(desk.dead_queue) >= count
+
+    await eventually(are_all_back)
     sent, left = await desk.numbers(desk.origin), await desk.numbers(desk.dead_queue)
 
     assert left, "it was over before the signal came"

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from eventbus.amqp.deliveries import Delivery
     from eventbus.names import Names
 
-pytestmark = pytest.mark.timeout(300)
 
 GROUP = "g"
 SHARDS = 16

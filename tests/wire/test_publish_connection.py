@@ -275,10 +275,10 @@ async def test_a_silent_broker_is_given_up(broker: Broker, proxy: TcpProxy, monk
 
 
 async def test_an_idle_connection_lives_on_by_heartbeats(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PublishConnection, "heartbeat_s", 1)
+    monkeypatch.setattr(PublishConnection, "heartbeat_s", 2)
     async with opened(broker) as (connection, _):
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(3.5):
+            async with asyncio.timeout(7):
                 await asyncio.shield(connection.closed)
 
 

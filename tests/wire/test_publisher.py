@@ -16,6 +16,7 @@ from eventbus.amqp.publish_connection import PublishConnection
 from eventbus.amqp.rpc import is_bound
 from eventbus.errors import BrokerLostError, BrokerRefusedError, BrokerUnreachableError
 from eventbus.names import INTERACTION_CREATE
+from gateway_workers import publisher
 from gateway_workers.publisher import ENTRY_BYTES, DispatchPublisher
 from gateway_workers.topology import EventTypeRefusedError, WorkerTopology
 from tests.waiting import eventually
@@ -438,6 +439,13 @@ async def bind_again_when_told(names: Names, observer: AbstractChannel) -> list[
     return restored
 
 
+@pytest.fixture
+def patient_publisher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever binds again has more time for it than a second: a machine that does much else."""
+    monkeypatch.setattr(publisher, "RESTORED_HOLD_S", 5.0)
+
+
+@pytest.mark.usefixtures("patient_publisher")
 async def test_a_deleted_event_exchange_comes_back_is_announced_and_nothing_is_lost(
     rig: Rig, names: Names, observer: AbstractChannel
 ) -> None:
@@ -454,6 +462,7 @@ async def test_a_deleted_event_exchange_comes_back_is_announced_and_nothing_is_l
     assert restored == [TYPE]
 
 
+@pytest.mark.usefixtures("patient_publisher")
 async def test_an_event_exchange_that_was_deleted_while_the_link_was_down_is_announced_too(
     rig: Rig, names: Names, observer: AbstractChannel, proxy: TcpProxy
 ) -> None:

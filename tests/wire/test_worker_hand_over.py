@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractIncomingMessage
 
-pytestmark = pytest.mark.timeout(240)  # real processes, on a machine that may be busy
-
 
 class HandCoordinator:
     """Answers as it is told; `heard` is every request, `leases` what the worker should hold."""
@@ -159,7 +157,8 @@ async def test_one_shard_is_handed_over_once_while_the_worker_goes_on_with_the_o
     coordinator.answers_releases.set()
     await eventually(lambda: coordinator.states() == {1: "connected"})
 
-    (release,) = coordinator.of(messages.Release)
+    release, *again = coordinator.of(messages.Release)
+    assert all(one == release for one in again)  # after an answer that came late
     assert (release.shard, release.fencing_token) == (0, lease.fencing_token)
     assert release.session.seq > 0
     assert not [line for line in play.lines if "lease lost" in line]

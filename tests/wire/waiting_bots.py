@@ -78,7 +78,7 @@ async def on_voice_state(event: hikari.VoiceStateUpdateEvent) -> None:
 async def obey(bot: Bot, word: str, *arguments: str) -> None:
     match word:
         case "connect":
-            await bot.voice.connect_to(int(arguments[0]), int(arguments[1]), Connection)
+            await bot.voice.connect_to(int(arguments[0]), int(arguments[1]), Connection, timeout=60)
             record("connected")
             await bot.update_voice_state(int(arguments[0]), int(arguments[2]))
         case "disconnect":
