@@ -26,7 +26,7 @@ from consumers.settings import GroupSettings
 from consumers.start_request import StartRequest, warn_of_activity
 from eventbus.errors import RelayError
 from eventbus.proxies import is_proxied
-from eventbus.settings import build
+from eventbus.settings import build, check_name
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from consumers.event_manager import EventManager
     from consumers.members import RequestedMembers
+    from consumers.one_process import Work
     from consumers.parts import RestOptions
     from consumers.script_logs import LogChoice
     from consumers.shard_proxy import ShardProxy
@@ -121,6 +122,7 @@ class Bot(hikari.GatewayBot):
         self.print_banner(banner, allow_color=allow_color, force_color=force_color)
         self._intents = intents
         self._consumer: Consumer | None = None
+        self._works: dict[str, Work] = {}
         self._life: asyncio.Task[None] | None = None
         rest_options: RestOptions = {"max_rate_limit": max_rate_limit, "max_retries": max_retries}
         if dumps is not None:
@@ -407,6 +409,20 @@ class Bot(hikari.GatewayBot):
 
     # Life
 
+    def run_in_one_process(self, name: str, work: Work) -> None:
+        """Have `work()` run in one process of the group at a time, for what is no dispatch: periodic loops, feeds.
+
+        Call it in each process, before the bot consumes. `work` is cancelled when the bot stops or loses the broker;
+        then, or when the process dies, another one begins it anew. So it does if `work` raises; once it has returned it
+        is not begun again while its process lives. Two may overlap for some seconds when a connection hangs.
+        Raises ComponentStateConflictError (too late) or ValueError (the name).
+        """
+        if self._consumer is not None and self.is_alive and self._consumer.consuming.is_set():
+            raise hikari.ComponentStateConflictError("the bot consumes already: name what one process does before that")
+        if name in self._works:
+            raise ValueError(f"{name!r} is named already: each work of one process needs a name of its own")
+        self._works[check_name(name)] = work
+
     @property
     def is_alive(self) -> bool:
         """Whether the bot is starting, running or closing."""
@@ -424,7 +440,7 @@ class Bot(hikari.GatewayBot):
         request = StartRequest(**options)
         warn_of_activity(request.activity)
         first = FirstPresence(request.presence) if request.presence is not None else None
-        consumer = self._consumer = Consumer(self._settings, self._parts)
+        consumer = self._consumer = Consumer(self._settings, self._parts, works=self._works)
         living = first.during(consumer.live(), consumer) if first is not None else consumer.live()
         life = self._life = asyncio.create_task(living, name="consumer")
         if not await _is_consuming(consumer, life):

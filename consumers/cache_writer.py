@@ -28,7 +28,8 @@ class CacheWriter(impl.EventManagerImpl):
         self._made: hikari.Event | None = None
         self._guild_ids: set[int] = set()
         self._unavailable_ids: set[int] = set()
-        self._keeps_members = "members" in parts.names
+        self._keeps_only_mine = cache.settings.only_my_member
+        self._keeps_members = "members" in parts.names and not self._keeps_only_mine
         self._lacking: dict[int, int] = {}  # the guilds of which Discord sent fewer members than they have: how many
         self.subscribe(hikari.GuildUpdateEvent, _ignore)  # else hikari makes none, and has no old guild
 
@@ -89,6 +90,8 @@ class CacheWriter(impl.EventManagerImpl):
                 return None
         if event_type == "GUILD_MEMBERS_CHUNK" and completes_members(payload):
             self._lacking.pop(guild_id or 0, None)
+        if self._keeps_only_mine:
+            payload = _with_my_member_only(event_type, shard, payload)
         self._made = None
         getattr(self, f"on_{event_type.lower()}")(shard, payload)
         return self._made
@@ -130,6 +133,19 @@ class CacheWriter(impl.EventManagerImpl):
         self._kept.clear_voice_states_for_guild(guild_id)
         self._kept.clear_presences_for_guild(guild_id)
         self._kept.clear_members_for_guild(guild_id)
+
+
+def _with_my_member_only(event_type: str, shard: GatewayShard, payload: dict[str, Any]) -> dict[str, Any]:
+    """hikari asks for no chunks then, and keeps all of those that come; ours are of those who keep all members."""
+    if event_type not in {"GUILD_CREATE", "GUILD_MEMBERS_CHUNK"}:
+        return payload
+    own_id = str(shard.get_user_id())
+    mine = [member for member in payload.get("members") or () if member["user"]["id"] == own_id]
+    if event_type == "GUILD_MEMBERS_CHUNK":
+        return {**payload, "members": mine}
+    if not mine:  # it comes in a chunk; hikari would look for it here, and for the members of voice states
+        return {**payload, "members": [], "voice_states": []}
+    return payload
 
 
 async def _ignore(_: hikari.Event) -> None:

@@ -27,6 +27,7 @@ from consumers.group import Group
 from consumers.library_callbacks import count_library_callbacks
 from consumers.library_pins import unmet_pins_here
 from consumers.limits import TypeLimits
+from consumers.one_process import OneProcess
 from consumers.settling import Settling
 from consumers.shard_connections import ShardConnections
 from consumers.shard_proxy import ShardProxy
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
     from consumers.dispatch import Dispatch
     from consumers.group import Service
+    from consumers.one_process import Work
     from consumers.parts import HikariParts
     from consumers.settings import GroupSettings
     from consumers.shard_connections import ConnectionChange
@@ -78,9 +80,10 @@ class Consumer:
     connection that publishes, acknowledgements included.
     """
 
-    def __init__(self, settings: GroupSettings, parts: HikariParts) -> None:
+    def __init__(self, settings: GroupSettings, parts: HikariParts, *, works: Mapping[str, Work]) -> None:
         self._settings = settings
         self._parts = parts
+        self._works = works
         names = Names(settings.namespace)
         broker = Broker.from_settings(settings)
         name = f"consumer {settings.group} {os.uname().nodename}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -93,6 +96,7 @@ class Consumer:
         self.commands = GatewayCommands(
             rpc, names, PresenceWriter(self._link, names), timeout_s=settings.command_timeout_s
         )
+        self._one_process = OneProcess(self._link, names, settings.group)
         self._command_sync = CommandSync(CommandRecords(self._link, names, settings.group))
         self._group_link = DeliveryLink(broker, name=f"{name} deliveries")
         self._cache = CacheService(
@@ -321,6 +325,8 @@ class Consumer:
         self._serve(tasks, "own queue", self.copies.run)
         self._serve(tasks, "copies behind the cache", self.copies.follow_cache)
         self._serve(tasks, "counters", self._report)
+        for name, work in self._works.items():
+            self._serve(tasks, f"work of one process: {name}", functools.partial(self._one_process.keep, name, work))
         self.group.request_sync()  # a listener may have come while the queues were declared
         for sentence in unmet_pins_here():
             _log.warning(sentence, extra={"action": "unmet_pin"})
@@ -328,6 +334,9 @@ class Consumer:
             _log.warning(sentence, extra={"action": "missing_intent"})
         self._parts.event_manager.know_intents(self.intents)
         bound = sorted(self.group.bound)
+        if not bound:
+            sentence = "nothing listens to any dispatch, so none comes: have the listeners gone to another bot object?"
+            _log.warning(sentence, extra={"action": "no_listeners"})
         _log.info("consuming", extra={"action": "consuming", "group": self._settings.group, "types": bound})
         self.consuming.set()
 

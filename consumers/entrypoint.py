@@ -10,6 +10,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hikari
+
 from consumers.library_pins import unmet_pins_here
 from eventbus.errors import ConfigurationError
 
@@ -63,6 +65,11 @@ def _function(module: object, attribute: str, text: str) -> Callable[[Bot], Any]
             where = getattr(module, "__file__", None) or "it"
             raise ConfigurationError(f"--entrypoint {text!r}: {where} has no {attribute!r}: correct the name")
         found = getattr(found, part)
+    if isinstance(found, hikari.GatewayBot):
+        raise ConfigurationError(
+            f"--entrypoint {text!r} is a bot: name a function that takes a bot and gives it its listeners"
+            " (docs/from-gatewaybot.md has examples)"
+        )
     if not callable(found):
         raise ConfigurationError(
             f"--entrypoint {text!r} is not callable but {type(found).__name__}: name a function that takes the bot"

@@ -252,10 +252,10 @@ class CoordinatorService:
             case messages.Register():
                 self._table.register(request, self._clock())
                 await self._grant_free(asker=request.worker_id)
-                return await self._leases(request.worker_id)
+                return await self._leases(request)
             case messages.Renew():
                 self._table.renew(request, self._clock())
-                return await self._leases(request.worker_id)
+                return await self._leases(request)
             case messages.Release():
                 self._table.release(request)
                 await self._grant_free()
@@ -307,11 +307,18 @@ class CoordinatorService:
             )
         )
 
-    async def _leases(self, worker_id: str) -> messages.Leases:
+    async def _leases(self, request: messages.Register | messages.Renew) -> messages.Leases:
+        worker_id = request.worker_id
         await self._move(asker=worker_id)
         await self._news.tell(self._table.take_changes(), but_not=worker_id)
+        leases = self._table.leases_of(worker_id)
+        held = {(lease.shard, lease.fencing_token) for lease in leases}
+        claimed = ((one.shard, one.fencing_token) for one in request.held)
         return messages.Leases(
-            leases=self._table.leases_of(worker_id),
+            leases=leases,
+            refused=tuple(
+                messages.RefusedLease(shard=one[0], fencing_token=one[1]) for one in claimed if one not in held
+            ),
             hand_over=self._table.asked_of(worker_id),
             draining=self._table.is_draining(worker_id),
             config=self._config(),

@@ -190,14 +190,24 @@ CoordinatorRequest = Annotated[
 # Replies of the coordinator
 
 
+class RefusedLease(Part):
+    """A lease that a worker said it holds, and does not: what it says of its session changes nothing."""
+
+    shard: ShardId
+    fencing_token: FencingToken
+    code: ErrorCode = ErrorCode.STALE_LEASE
+
+
 class Leases(Message):
     """What a worker should hold from now on: the answer to `register` and `renew`. Anything else it must drop.
 
-    `hand_over` are those of `leases` that it is asked to hand over now; `draining`: it gets nothing new.
+    `refused` are those that it named and must drop; `hand_over` those of `leases` that it is asked to hand over now;
+    `draining`: it gets nothing new.
     """
 
     kind: Literal["leases"] = "leases"
     leases: tuple[Lease, ...]
+    refused: tuple[RefusedLease, ...] = ()
     config: BotConfig
     renew_interval_s: float
     lease_duration_s: float

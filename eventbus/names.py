@@ -80,6 +80,10 @@ class Names:
         """Exclusive queue of the process of a group that syncs commands now."""
         return f"{self.namespace}.commands.{group}.turn"
 
+    def work(self, group: str, name: str) -> str:
+        """Exclusive queue of the process of a group that does what only one is to do."""
+        return f"{self.namespace}.work.{group}.{name}"
+
     def cache(self, heavy: Iterable[str] = (), what: str | None = None) -> str:
         """Stream of what changes the guilds, with the `heavy` parts named.
 

@@ -117,6 +117,7 @@ _WAITING = (
     " type binds it, a round trip to the broker, and misses what comes meanwhile; it stays bound for 30 s"
 )
 
+_TRAVELS = "travels to the shard's holder; a failure, the send limit too, is a typed CommandError"
 _LISTENING = (
     "binds the group to the event's dispatches, too. ShardReadyEvent, ShardResumedEvent, ShardConnectedEvent and"
     " ShardDisconnectedEvent reach each process that runs"
@@ -148,8 +149,10 @@ _MEMBERS: dict[str, Verdict] = {
     "listen": _different(_LISTENING),
     "print_banner": _same(),
     "proxy_settings": _same(),
-    "request_channel_info": _different("travels to the shard's holder; a failure is a typed CommandError"),
-    "request_guild_members": _different("travels to the shard's holder; a failure is a typed CommandError"),
+    "request_channel_info": _different(_TRAVELS + "; the answer comes to any process of the group"),
+    "request_guild_members": _different(
+        "as request_channel_info, and each chunk may come to another process: request_members() collects them"
+    ),
     "rest": _same(),
     "run": _different(
         "a failure of broker, coordinator or settings is a sentence on standard error and an exit code, not a traceback"
@@ -173,7 +176,9 @@ _MEMBERS: dict[str, Verdict] = {
         " are not connected show it from their next session on, the failures of others come together as"
         " SomeShardsFailedError"
     ),
-    "update_voice_state": _different("travels to the shard's holder; a failure is a typed CommandError"),
+    "update_voice_state": _different(
+        "travels to the shard's holder; a failure, the send limit too, is a typed CommandError"
+    ),
     "voice": _different(
         "the connection lives in the process that made it, which gets copies of all voice events meanwhile"
     ),

@@ -8,18 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import aiormq.exceptions
 from aio_pika import DeliveryMode, ExchangeType, Message
 
 from eventbus.amqp.border import broker_border
+from eventbus.amqp.exclusive_lock import locked
 from eventbus.amqp.store_channel import StoreChannel
-from eventbus.errors import BrokerLostError, QueueBusyError, StreamGapError
+from eventbus.errors import BrokerLostError, StreamGapError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
@@ -206,27 +206,13 @@ class CacheStreams:
         async with broker_border(f"nothing is written to {self.name(kind)!r}", timeout_s=APPEND_TIMEOUT_S):
             await self._store.store(message, routing_key=self.name(kind))
 
-    def writing(self) -> AbstractAsyncContextManager[None]:
+    def writing(self) -> AbstractAsyncContextManager[object]:
         """Be the only one who writes a generation. Raises QueueBusyError if another process is, BrokerLostError."""
         return self.locked("writer")
 
-    @asynccontextmanager
-    async def locked(self, what: str) -> AsyncIterator[None]:
+    def locked(self, what: str) -> AbstractAsyncContextManager[object]:
         """Be the only one who does something. Raises QueueBusyError if another process does it, BrokerLostError."""
-        connection = self._link.connection
-        lock = self.name(what)
-        async with broker_border(f"{lock!r} is not locked"):
-            channel = await connection.channel(publisher_confirms=False)
-            try:
-                await channel.declare_queue(lock, exclusive=True, auto_delete=True, timeout=METHOD_TIMEOUT_S)
-            except aiormq.exceptions.ChannelLockedResource as error:
-                raise QueueBusyError(f"another process has {lock!r} for itself now") from error
-        try:
-            yield
-        finally:
-            async with broker_border(f"{lock!r} is left to the connection's end"):
-                await channel.queue_delete(lock)
-                await channel.close()
+        return locked(self._link, self.name(what))
 
 
 def _entry(message: AbstractIncomingMessage) -> StreamEntry:

@@ -17,10 +17,11 @@ from aio_pika import DeliveryMode, Message
 
 from eventbus import messages
 from eventbus.amqp.border import broker_border
+from eventbus.amqp.exclusive_lock import locked
 from eventbus.amqp.queue_info import consumer_count
 from eventbus.amqp.rpc import publish_routed
 from eventbus.command_record import command_record
-from eventbus.errors import BrokerLostError
+from eventbus.errors import QueueBusyError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,30 +61,16 @@ class CommandRecords:
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait until no other process of the group has its turn, however long; it ends with its process, too."""
-        channel = await self._lock()
-        try:
-            yield
-        finally:
-            try:
-                async with broker_border("the turn to sync commands was not given back"):
-                    await channel.queue_delete(self._names.command_turn(self._group))
-                    await channel.close()
-            except BrokerLostError as error:  # the end of the connection gave it back
-                _log.debug("turn lost", extra={"action": "command_turn_lost", "reason": str(error)})
-
-    async def _lock(self) -> AbstractChannel:
         wait_s = FIRST_WAIT_S
-        while True:
-            async with broker_border("no turn to sync commands"):
-                channel = await self._link.connection.channel()
+        async with contextlib.AsyncExitStack() as stack:
+            while True:
                 try:
-                    await channel.declare_queue(self._names.command_turn(self._group), exclusive=True)
-                except aiormq.exceptions.ChannelLockedResource:
-                    pass  # another process has its turn
-                else:
-                    return channel
-            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            wait_s = min(wait_s * 1.5, MAX_WAIT_S)
+                    await stack.enter_async_context(locked(self._link, self._names.command_turn(self._group)))
+                    break
+                except QueueBusyError:
+                    await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                    wait_s = min(wait_s * 1.5, MAX_WAIT_S)
+            yield
 
     # What was sent
 

@@ -222,6 +222,21 @@ def cache_writer() -> CacheWriter:
     return CacheWriter(bot.entity_factory, bot.event_factory, cache, CacheParts.parse("guilds,members"))
 
 
+def test_only_the_own_member_is_kept_and_no_others_are_asked_for_if_the_settings_say_so() -> None:
+    bot = Bot("amqp://127.0.0.1/", "token")
+    settings = impl.CacheSettings(components=CacheComponents.ALL, only_my_member=True)
+    cache = impl.CacheImpl(bot, settings)
+    writer = CacheWriter(bot.entity_factory, bot.event_factory, cache, CacheParts.parse("all"))
+    own = {**MEMBER, "user": {**MEMBER["user"], "id": str(OWN_ID)}}
+    for members in ([*FIRST["members"], own], FIRST["members"]):  # a snapshot may have it in a chunk
+        writer.apply("GUILD_CREATE", shard(), {**FIRST, "members": members, "member_count": 5000})
+        assert writer.guilds_lacking_members == ()
+        writer.apply("GUILD_MEMBERS_CHUNK", shard(), chunk("cache-1", 0, [*FIRST["members"], own]))
+        in_voice = cache.get_voice_states_view_for_guild(GUILD)
+        kept = set(cache.get_members_view_for_guild(GUILD)) - set(in_voice)
+        assert kept == {OWN_ID}
+
+
 def chunk(nonce: str, index: int, members: list[Any]) -> dict[str, Any]:
     return of_guild(members=members, chunk_index=index, chunk_count=2, not_found=[], nonce=nonce)
 

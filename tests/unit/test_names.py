@@ -16,6 +16,7 @@ def test_every_name_is_the_documented_one() -> None:
     assert names.commands("bot") == "gw.commands.bot"
     assert names.commands("bot", "0f") == "gw.commands.bot.0f"
     assert names.command_turn("bot") == "gw.commands.bot.turn"
+    assert names.work("bot", "daily") == "gw.work.bot.daily"
     assert names.partition("bot", 3) == "gw.group.bot.partition-3"
     assert names.partition_owner("bot", 3) == "gw.group.bot.partition-3.owner"
     assert names.partitions("bot", 16) == "gw.partitions.bot.16"

@@ -33,12 +33,16 @@ async def sentence(rig: Rig, *arguments: str, exit_code: int, **environment: str
         ("consume_bots", "module:function"),
         ("consume_bots:refuses", "RuntimeError: not today"),
         ("raising_bots:setup", "ZeroDivisionError"),
+        ("bot_bots:bot", "is a bot: name a function that takes a bot"),
         ("consume_bots:starts", "the bot was started before its time"),
     ],
 )
 async def test_a_wrong_entrypoint(rig: Rig, entrypoint: str, said: str) -> None:
     (rig.directory / "raising_bots.py").write_text("1 / 0\n")
-    directory = str(rig.directory) if entrypoint.startswith("raising") else str(consume_rig.BOTS)
+    (rig.directory / "bot_bots.py").write_text(
+        "import hikari\nbot = hikari.GatewayBot('NDE5.t.t', banner=None, logs=None)\n"
+    )
+    directory = str(rig.directory) if entrypoint.startswith(("raising", "bot_")) else str(consume_rig.BOTS)
     text = await sentence(rig, "-ep", entrypoint, "--entrypoint-dir", directory, exit_code=2, GW_ENTRYPOINT="")
     assert said in text
 

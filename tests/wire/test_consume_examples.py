@@ -79,7 +79,7 @@ def environment(name: str, discord: Discord) -> dict[str, str]:
     return {"GW_ENTRYPOINT": f"{name}:setup", "GW_ENTRYPOINT_DIR": str(EXAMPLES), "GW_REST_URL": discord.url}
 
 
-def said(process: ConsumeProcess, *levels: str) -> list[dict[str, Any]]:
+def complaints(process: ConsumeProcess, *levels: str) -> list[dict[str, Any]]:
     """But for what a machine that does much else causes."""
     return [one for one in process.log if one["level"] in levels and one.get("action") not in OF_A_SLOW_MACHINE]
 
@@ -109,7 +109,7 @@ async def test_a_bot_with_a_command_library_answers_command_button_and_modal(
     assert await process.stop() == 0
     assert await rig.has_settled_all()
     assert discord.journal.unknown_routes == {}
-    assert not said(process, "ERROR", "WARNING")
+    assert not complaints(process, "ERROR", "WARNING")
 
 
 async def test_two_processes_with_a_command_library_both_answer(rig: Rig, discord: Discord) -> None:
@@ -119,7 +119,7 @@ async def test_two_processes_with_a_command_library_both_answer(rig: Rig, discor
         answer = await discord.answer_to(rig, "slash", name="greet", options={"name": str(number)})
         assert answer["data"]["content"] == f"Hello {number}!"
     assert await parent.stop() == 0
-    assert not said(parent, "ERROR")
+    assert not complaints(parent, "ERROR")
 
 
 async def test_a_cooldown_in_redis_counts_over_all_processes(rig: Rig, discord: Discord, redis_url: str) -> None:
@@ -132,7 +132,7 @@ async def test_a_cooldown_in_redis_counts_over_all_processes(rig: Rig, discord: 
         assert said[0] == "Here you are!"
         assert all(text.startswith("Again in 3") for text in said[1:]), said
     assert await parent.stop() == 0
-    assert not said(parent, "ERROR")
+    assert not complaints(parent, "ERROR")
 
 
 async def test_the_smallest_bot_is_small_and_answers(rig: Rig, discord: Discord) -> None:

@@ -107,8 +107,10 @@ async def test_forged_or_late_messages_change_nothing_and_get_a_typed_error(brok
             assert reply.code == code, (request, reply)
         for claimed in (token - 1, token, token + 50, absurd, 2**63 - 1):
             forger.held[0] = messages.HeldLease(shard=0, fencing_token=claimed)
-            assert 0 not in {lease.shard for lease in (await forger.renew()).leases}
-            assert 0 not in {lease.shard for lease in (await forger.register("2", capacity=1)).leases}
+            for reply in (await forger.renew(), await forger.register("2", capacity=1)):
+                assert 0 not in {lease.shard for lease in reply.leases}
+                refused = messages.RefusedLease(shard=0, fencing_token=claimed, code=messages.ErrorCode.STALE_LEASE)
+                assert reply.refused == (refused,)
         assert await _held(holder) == before
         assert "Traceback" not in leader.log
 

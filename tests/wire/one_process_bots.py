@@ -1,0 +1,46 @@
+"""A bot with work for one process of its group: what WORK says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import arc
+from consume_bots import record
+
+from consumers import Bot
+
+attempts = 0
+
+
+@arc.utils.interval_loop(seconds=0.05)
+async def tick() -> None:
+    record("tick")
+
+
+async def periodic() -> None:
+    record("begun")
+    tick.start()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        tick.cancel()
+        record("ended")
+
+
+async def once() -> None:
+    record("once")
+
+
+async def fails_first() -> None:
+    record("tried")
+    global attempts  # noqa: PLW0603 - of this process
+    attempts += 1
+    if attempts == 1:
+        raise ValueError("as told")
+    record("done")
+    await asyncio.Event().wait()
+
+
+def setup(bot: Bot) -> None:
+    bot.run_in_one_process("work", {"periodic": periodic, "once": once, "fails_first": fails_first}[os.environ["WORK"]])
