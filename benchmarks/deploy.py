@@ -2,7 +2,7 @@
 
 Real processes and gw-sim. All consumers are replaced, one by one: a new one is started, and when it consumes, the old
 one gets SIGTERM; with `--in-place`, one `gw-consume --processes 2` does that itself, on SIGUSR1. Discord
-sends 500 interactions and 1,000 messages a second all the while, and for the rest of SECONDS (60). Handlers answer each
+sends 525 interactions and 1,050 messages a second all the while, and for the rest of SECONDS (60). Handlers answer each
 interaction over REST. Last line: one JSON object, with CPU by role in `cores`; exit code 0 only if its bounds hold.
 AMQP_URL names a broker that runs already; the processes' log is `.run/benchmarks/processes.log`.
 """
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONSUMER_COUNT = 2
-INTERACTIONS, MESSAGES = 500.0, 1000.0
-"""A second, over all shards."""
+INTERACTIONS, MESSAGES = 525.0, 1050.0
+"""A second, over all shards: gw-sim keeps about 96 % of them, and 500 and 1,000 are asked for."""
 WARM_UP_S = 5.0
 CORRECT = (
     Bound("unanswered", most=0),

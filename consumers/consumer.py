@@ -96,7 +96,7 @@ class Consumer:
         self.commands = GatewayCommands(
             rpc, names, PresenceWriter(self._link, names), timeout_s=settings.command_timeout_s
         )
-        self._one_process = OneProcess(self._link, names, settings.group)
+        self._one_process = OneProcess(self._link, names, settings.group, on_exit=self._exit_with)
         self._command_sync = CommandSync(CommandRecords(self._link, names, settings.group))
         self._group_link = DeliveryLink(broker, name=f"{name} deliveries")
         self._cache = CacheService(

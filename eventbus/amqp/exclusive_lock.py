@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import aiormq.exceptions
 
 from eventbus.amqp.border import broker_border
+from eventbus.amqp.rpc import is_bound
 from eventbus.errors import BrokerLostError, QueueBusyError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from aio_pika.abc import AbstractChannel, AbstractConnection
 
     from eventbus.amqp.link import Link
 
@@ -54,3 +57,21 @@ async def locked(link: Link, queue: str) -> AsyncIterator[asyncio.Event]:
                 await channel.close()
         except BrokerLostError as error:
             _log.debug("unlocked by the broker", extra={"action": "lock_lost", "reason": str(error)})
+
+
+class LockProbe:
+    """Whether a lock is taken, for who asks often: RabbitMQ writes each lock that it refuses into its log."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._channel: AbstractChannel | None = None
+        link.on_connect(self._open)
+
+    async def _open(self, connection: AbstractConnection) -> None:
+        self._channel = await self._link.open_channel(connection, confirms=True)
+
+    async def is_taken(self, queue: str) -> bool:
+        """Whether another process has it, or this one. Raises BrokerLostError."""
+        if self._channel is None or self._channel.is_closed:
+            raise BrokerLostError("the connection to RabbitMQ is being opened again")
+        return await is_bound(self._channel, "", queue)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 
 import arc
 from consume_bots import record
@@ -42,5 +43,30 @@ async def fails_first() -> None:
     await asyncio.Event().wait()
 
 
+async def cancelled_first() -> None:
+    record("tried")
+    global attempts  # noqa: PLW0603 - of this process
+    attempts += 1
+    if attempts == 1:
+        awaited = asyncio.get_running_loop().create_future()
+        awaited.cancel()
+        await awaited
+    record("done")
+    await asyncio.Event().wait()
+
+
+async def leaves() -> None:
+    sys.exit(3)
+
+
+WORKS = {
+    "periodic": periodic,
+    "once": once,
+    "fails_first": fails_first,
+    "cancelled_first": cancelled_first,
+    "leaves": leaves,
+}
+
+
 def setup(bot: Bot) -> None:
-    bot.run_in_one_process("work", {"periodic": periodic, "once": once, "fails_first": fails_first}[os.environ["WORK"]])
+    bot.run_in_one_process("work", WORKS[os.environ["WORK"]])

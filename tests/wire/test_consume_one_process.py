@@ -65,13 +65,20 @@ async def test_what_has_ended_is_not_begun_again(rig: Rig) -> None:
     assert await is_bound(rig.observer, "", rig.names.work(rig.group, "work"))
 
 
-async def test_what_raises_is_said_and_tried_again(rig: Rig) -> None:
-    (process,) = await pool(rig, "fails_first", 1)
+@pytest.mark.parametrize(("work", "error"), [("fails_first", "ValueError: as told"), ("cancelled_first", "Cancelled")])
+async def test_what_raises_is_said_and_tried_again(rig: Rig, work: str, error: str) -> None:
+    (process,) = await pool(rig, work, 1)
     await rig.until_recorded("done")
     assert len(rig.recorded("tried")) == 2
     assert len(process.logged("work_failed")) == 1
-    assert any("ValueError: as told" in line for line in process.sentences)
+    assert any(error in line for line in process.sentences)
     assert await process.stop() == 0
+
+
+async def test_exit_in_it_ends_the_process_in_order(rig: Rig) -> None:
+    process = rig.start(GW_ENTRYPOINT="one_process_bots:setup", WORK="leaves")
+    assert await process.wait() == 3
+    assert len(process.logged("closed")) == 1
 
 
 async def nothing() -> None:
