@@ -191,7 +191,10 @@ class _Smith:
 
     def _reap(self, *_: object) -> None:
         while self._endings:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:  # the next signal came between waitpid and pop: all are reaped
+                return
             if pid == 0:
                 return
             ending = self._endings.pop(pid)
