@@ -414,7 +414,8 @@ class Bot(hikari.GatewayBot):
 
         Call it in each process, before the bot consumes. `work` is cancelled when the bot stops or loses the broker;
         then, or when the process dies, another one begins it anew. So it does if `work` raises; once it has returned it
-        is not begun again while its process lives. Two may overlap for some seconds when a connection hangs.
+        is not begun again while its process keeps its connection. To clean up it has 10 s. Two may overlap for some
+        seconds when a connection hangs.
         Raises ComponentStateConflictError (too late) or ValueError (the name).
         """
         if self._consumer is not None and self.is_alive and self._consumer.consuming.is_set():

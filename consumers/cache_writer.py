@@ -28,7 +28,7 @@ class CacheWriter(impl.EventManagerImpl):
         self._made: hikari.Event | None = None
         self._guild_ids: set[int] = set()
         self._unavailable_ids: set[int] = set()
-        self._keeps_only_mine = cache.settings.only_my_member
+        self._keeps_only_mine = "members" in parts.names and cache.settings.only_my_member
         self._keeps_members = "members" in parts.names and not self._keeps_only_mine
         self._lacking: dict[int, int] = {}  # the guilds of which Discord sent fewer members than they have: how many
         self.subscribe(hikari.GuildUpdateEvent, _ignore)  # else hikari makes none, and has no old guild
@@ -94,6 +94,8 @@ class CacheWriter(impl.EventManagerImpl):
             payload = _with_my_member_only(event_type, shard, payload)
         self._made = None
         getattr(self, f"on_{event_type.lower()}")(shard, payload)
+        if self._keeps_only_mine and event_type == "GUILD_MEMBERS_CHUNK":
+            return None  # who asked for the chunk gets it whole, from its frame
         return self._made
 
     def dispatch(self, event: hikari.Event, *, return_tasks: bool = False) -> Any:  # noqa: ANN401, ARG002 - hikari's

@@ -334,7 +334,7 @@ class Consumer:
             _log.warning(sentence, extra={"action": "missing_intent"})
         self._parts.event_manager.know_intents(self.intents)
         bound = sorted(self.group.bound)
-        if not bound:
+        if not bound and not self._works:
             sentence = "nothing listens to any dispatch, so none comes: have the listeners gone to another bot object?"
             _log.warning(sentence, extra={"action": "no_listeners"})
         _log.info("consuming", extra={"action": "consuming", "group": self._settings.group, "types": bound})

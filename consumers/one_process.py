@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from eventbus.amqp.exclusive_lock import LockProbe, locked
 from eventbus.errors import BrokerLostError, QueueBusyError
-from eventbus.process import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 ASK_INTERVAL_S = 1.0
 FAILED_WAIT_S = 5.0
+CLEAN_UP_S = 10.0
 
 
 class OneProcess:
@@ -52,7 +52,7 @@ class OneProcess:
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     async def _do(self, name: str, work: Work, lost: asyncio.Event) -> bool:
-        """Until another process may do it: False if it failed. What has ended is not begun again while we live."""
+        """Until another process may do it: False if it failed. What has ended is not begun again meanwhile."""
         _log.info("work of one process begins here", extra={"action": "work_begins", "work": name})
         working = asyncio.create_task(self._call(work), name=f"work of one process: {name}")
         losing = asyncio.create_task(lost.wait(), name="loss of the lock")
@@ -67,7 +67,7 @@ class OneProcess:
             _log.warning("work of one process is left to others: the broker is lost", extra=fields)
         finally:
             losing.cancel()
-            await end_tasks([working])
+            await _end(working)
         return True
 
     async def _call(self, work: Work) -> None:
@@ -75,6 +75,21 @@ class OneProcess:
             await work()
         except SystemExit as request:
             self._on_exit(request)
+
+
+async def _end(working: asyncio.Task[None]) -> None:
+    """Cancel it and wait for its clean-up, also if we are cancelled once more meanwhile: the lock goes after it."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + CLEAN_UP_S
+    again: asyncio.CancelledError | None = None
+    working.cancel()
+    while not working.done() and (left_s := deadline - loop.time()) > 0:
+        try:
+            await asyncio.wait({working}, timeout=left_s)
+        except asyncio.CancelledError as error:
+            again = error
+    if again is not None:
+        raise again
 
 
 def _failure_of(ended: asyncio.Task[None]) -> BaseException | None:

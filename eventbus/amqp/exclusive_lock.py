@@ -37,12 +37,16 @@ async def locked(link: Link, queue: str) -> AsyncIterator[asyncio.Event]:
         lost.set()
 
     connection = link.connection
-    async with broker_border(f"{queue!r} is not locked"):
-        channel = await connection.channel(publisher_confirms=False)
-        try:
-            await channel.declare_queue(queue, exclusive=True, auto_delete=True, timeout=METHOD_TIMEOUT_S)
-        except aiormq.exceptions.ChannelLockedResource as error:
-            raise QueueBusyError(f"another process has {queue!r} for itself now") from error
+    try:
+        async with broker_border(f"{queue!r} is not locked"):
+            channel = await connection.channel(publisher_confirms=False)
+            try:
+                await channel.declare_queue(queue, exclusive=True, auto_delete=True, timeout=METHOD_TIMEOUT_S)
+            except aiormq.exceptions.ChannelLockedResource as error:
+                raise QueueBusyError(f"another process has {queue!r} for itself now") from error
+    except BrokerLostError:
+        await _forget(link, connection)
+        raise
     connection.close_callbacks.add(on_close, weak=False)
     channel.close_callbacks.add(on_close, weak=False)
     if connection.is_closed or channel.is_closed:
@@ -57,6 +61,13 @@ async def locked(link: Link, queue: str) -> AsyncIterator[asyncio.Event]:
                 await channel.close()
         except BrokerLostError as error:
             _log.debug("unlocked by the broker", extra={"action": "lock_lost", "reason": str(error)})
+            await _forget(link, connection)
+
+
+async def _forget(link: Link, connection: AbstractConnection) -> None:
+    """The lock may be this connection's for as long as that lives, and nobody would know."""
+    if not connection.is_closed:
+        await link.restart("whether a lock is taken is unknown")
 
 
 class LockProbe:

@@ -25,6 +25,7 @@ async def periodic() -> None:
     try:
         await asyncio.Event().wait()
     finally:
+        await asyncio.sleep(2)  # it cleans up, and nobody else begins before that
         tick.cancel()
         record("ended")
 

@@ -41,6 +41,7 @@ async def test_a_loop_runs_in_one_of_three_processes_and_goes_on_in_another_when
     third = await worker_of(rig, processes, after=len(rig.recorded("tick")))
     assert third not in (first, second)
     assert [entry["pid"] for entry in rig.recorded("begun")] == [first.pid, second.pid, third.pid]
+    assert rig.recorded("begun")[-1]["at"] > rig.recorded("ended")[0]["at"]
 
 
 async def test_a_process_that_loses_the_broker_ends_its_work_and_another_begins_it(rig: Rig, proxy: TcpProxy) -> None:

@@ -11,6 +11,7 @@ from aio_pika.exceptions import PublishError
 from eventbus.amqp.broker import Broker
 from eventbus.amqp.group_queues import ALONE_S, GroupQueues
 from eventbus.amqp.link import DeliveryLink
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,6 +61,15 @@ class World:
         self.members.append(made)
         return await made.open()
 
+    async def until_alone(self) -> None:
+        """Until the broker has forgotten all but one of them."""
+
+        async def is_so() -> bool:
+            queue = await self._channel.declare_queue(self._names.layout(GROUP), passive=True)
+            return queue.declaration_result.consumer_count == 1
+
+        await eventually(is_so)
+
     async def is_bound(self, event_type: str) -> bool:
         exchange = await self._channel.get_exchange(self._names.event(event_type))
         try:
@@ -89,6 +99,7 @@ async def test_what_was_wanted_stays_until_the_process_was_long_alone(world: Wor
     await member.queues.sync()
     assert await world.is_bound(FOREIGN)  # the other one may want it
     await other.link.close()
+    await world.until_alone()
     await member.queues.sync()
     assert await world.is_bound(FOREIGN)  # whoever wants it may be starting again
     member.pass_ten_minutes()
@@ -116,6 +127,7 @@ async def test_one_that_came_and_went_between_two_looks_may_be_starting_again(wo
     newcomer = await world.member(OWN, FOREIGN)
     alone.queues.note_unwanted(FOREIGN)  # some of it was dealt to the other
     await newcomer.link.close()
+    await world.until_alone()
     await alone.queues.sync()
     assert await world.is_bound(FOREIGN)
 
