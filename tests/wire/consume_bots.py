@@ -49,6 +49,10 @@ def setup(bot: Bot) -> None:
         record("end", content=content)
 
 
+def deaf(bot: Bot) -> None:
+    """Its listeners are elsewhere."""
+
+
 async def starts(bot: Bot) -> None:
     await bot.start()
 

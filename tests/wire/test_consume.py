@@ -76,6 +76,12 @@ async def test_a_listener_that_goes_takes_nothing_from_the_other_processes(rig: 
     await eventually(is_heard_often)
 
 
+async def test_a_bot_without_a_listener_is_told(rig: Rig) -> None:
+    deaf = await rig.started(GW_ENTRYPOINT="consume_bots:deaf")
+    assert len(deaf.logged("no_listeners")) == 1
+    assert not (await rig.started()).logged("no_listeners")
+
+
 async def test_what_an_earlier_release_listened_to_is_told(rig: Rig) -> None:
     former = await rig.started()
     await rig.say("subscribe")

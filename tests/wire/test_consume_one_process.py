@@ -32,6 +32,7 @@ async def worker_of(rig: Rig, processes: list[ConsumeProcess], *, after: int = 0
 async def test_a_loop_runs_in_one_of_three_processes_and_goes_on_in_another_when_that_one_ends(rig: Rig) -> None:
     processes = await pool(rig, "periodic")
     first = await worker_of(rig, processes)
+    assert not first.logged("no_listeners")  # it has work
     first.signal(signal.SIGKILL)
     await first.wait()
     second = await worker_of(rig, processes, after=len(rig.recorded("tick")))

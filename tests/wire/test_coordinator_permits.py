@@ -21,6 +21,16 @@ async def holding(fleet: Rig, *shards: int) -> HandWorker:
     return worker
 
 
+async def is_closed_for(worker: HandWorker, shard: int, spacing_s: float, *, since: float) -> float:
+    """That the shard's bucket opens one spacing after `since`; seconds until then."""
+    refused = await worker.identify(shard)
+    assert not refused.granted
+    opens_at = asyncio.get_running_loop().time() + refused.retry_after_s
+    assert opens_at > since + spacing_s - 0.1  # what the wire rounds off
+    assert refused.retry_after_s <= spacing_s
+    return refused.retry_after_s
+
+
 async def test_a_new_fleet_identifies_at_once_and_then_one_spacing_apart(broker_url: str, namespace: str) -> None:
     async with rig(broker_url, namespace) as fleet:
         await fleet.leader()
@@ -29,12 +39,7 @@ async def test_a_new_fleet_identifies_at_once_and_then_one_spacing_apart(broker_
         first = await worker.identify(0)
         assert first.granted
         assert first.valid_s == messages.PERMIT_VALID_S
-        second = await worker.identify(1)
-        assert not second.granted
-        opens_at = asyncio.get_running_loop().time() + second.retry_after_s
-        assert opens_at > asked_at + IDENTIFY_SPACING_S - 0.1  # what the wire rounds off
-        assert second.retry_after_s <= IDENTIFY_SPACING_S
-        await asyncio.sleep(second.retry_after_s)
+        await asyncio.sleep(await is_closed_for(worker, 1, IDENTIFY_SPACING_S, since=asked_at))
         assert (await worker.identify(1)).granted
 
 
@@ -47,11 +52,7 @@ async def test_a_permit_that_lasts_longer_keeps_its_bucket_closed_longer(broker_
         permit = await worker.identify(0, valid_s=messages.MAX_PERMIT_VALID_S)
         assert permit.granted
         assert permit.valid_s == messages.MAX_PERMIT_VALID_S
-        second = await worker.identify(1)
-        assert not second.granted
-        opens_at = asyncio.get_running_loop().time() + second.retry_after_s
-        assert opens_at > asked_at + LONGEST_SPACING_S - 0.1  # what the wire rounds off
-        assert second.retry_after_s <= LONGEST_SPACING_S
+        await is_closed_for(worker, 1, LONGEST_SPACING_S, since=asked_at)
 
 
 async def test_all_buckets_identify_at_once(broker_url: str, namespace: str) -> None:
